@@ -1,0 +1,1 @@
+"""The engine ports and their implementations."""
