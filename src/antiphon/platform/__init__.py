@@ -1,0 +1,1 @@
+"""What outlives a session: projects, keys and client secrets, in one store."""
