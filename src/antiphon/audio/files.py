@@ -1,0 +1,93 @@
+"""Recordings in and out: whatever FFmpeg reads, by PyAV; WAV files, by the standard library."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+
+from antiphon.audio.pcm import PCM
+from antiphon.errors import InputFileError, UsageError
+
+SPEECH_RATE = 16_000
+
+
+def read_speech(source: str | PathLike[str] | BinaryIO, rate: int = SPEECH_RATE) -> PCM:
+    """Read the first audio stream of a file of any format, rate and number of channels.
+
+    Args:
+        source: A path, or a seekable binary file.
+        rate: Samples per second wanted.
+
+    Returns:
+        Mono samples, channels mixed down, shape [n] with n > 0.
+
+    Raises:
+        InputFileError: The file is missing, unreadable, damaged, of no known format, without audio, or empty.
+    """
+    name = str(getattr(source, "name", "the audio")) if not isinstance(source, str | PathLike) else fspath(source)
+    chunks: list[PCM] = []
+    try:
+        with av.open(fspath(source) if isinstance(source, PathLike) else source, "r") as container:
+            if not container.streams.audio:
+                kinds = ", ".join(sorted({stream.type or "unknown" for stream in container.streams})) or "no"
+                raise InputFileError(f"{name}: expected a recording of speech, got {kinds} streams and no audio")
+            chunks.extend(_decode(container.decode(audio=0), rate))
+    except av.FFmpegError as error:
+        raise InputFileError(f"{name}: {_reason(error, sum(map(len, chunks)) / rate)}") from error
+    except OSError as error:
+        raise InputFileError(f"{name}: cannot be read: {error.strerror or error}") from error
+    speech = np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
+    if not len(speech):
+        raise InputFileError(f"{name}: the audio stream is empty: it holds no samples")
+    return speech
+
+
+def _decode(frames: Iterator[AudioFrame], rate: int) -> Iterator[PCM]:
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+    frame: AudioFrame | None
+    for frame in frames:
+        for out in resampler.resample(frame):
+            yield out.to_ndarray()[0]
+    for out in resampler.resample(None):
+        yield out.to_ndarray()[0]
+
+
+def _reason(error: av.FFmpegError, seconds: float) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file"
+    if isinstance(error, PermissionError | IsADirectoryError):
+        return f"cannot be read: {error.strerror}"
+    if seconds:
+        return f"the file is damaged: decoding stopped after {seconds:.1f} s ({error.strerror})"
+    return f"not an audio file that can be read ({error.strerror})"
+
+
+def write_wav(path: str | PathLike[str], channels: Sequence[PCM], rate: int) -> None:
+    """Write a 16-bit WAV file of one channel or more; the shorter ones are padded with silence.
+
+    Args:
+        path: Where to; an existing file is replaced.
+        channels: Mono samples each; for stereo left, then right.
+        rate: Samples per second, of all channels.
+
+    Raises:
+        UsageError: The file cannot be written there.
+    """
+    frames = np.zeros((max(map(len, channels)), len(channels)), "<i2")
+    for column, samples in enumerate(channels):
+        frames[: len(samples), column] = samples
+    try:
+        with Path(path).open("wb") as file, wave.open(file, "wb") as out:
+            out.setnchannels(len(channels))
+            out.setsampwidth(2)
+            out.setframerate(rate)
+            out.writeframes(frames.tobytes())
+    except OSError as error:
+        raise UsageError(f"{fspath(path)}: cannot be written: {error.strerror or error}") from error
