@@ -1,0 +1,1 @@
+"""What carries the core: clocks, the session actor, the manager, VAD batches, playout, tools and recordings."""
