@@ -1,0 +1,1 @@
+"""Client SDKs for the three protocols. They need nothing of the server."""
