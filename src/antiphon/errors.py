@@ -10,7 +10,8 @@ catch "what the library meant to tell me" apart from bugs. The families::
     ├── ModelFileError      a model file is missing, damaged or does not fit on the disk
     ├── PortInUseError      another process listens where the server should
     ├── StoreError          the database cannot be opened, migrated or used
-    └── EngineError         an STT, LLM or TTS engine failed
+    ├── ApiError            a request over HTTP is answered with an error
+    └── engines.ports.EngineError   an STT, LLM or TTS engine failed
 
 Packages add their own leaves below these. The standard library only: everyone may import this module.
 """
@@ -69,5 +70,31 @@ class StoreError(AntiphonError):
     """The database cannot be opened, migrated or used."""
 
 
-class EngineError(AntiphonError):
-    """An STT, LLM or TTS engine failed, timed out or answered what cannot be used."""
+class ApiError(AntiphonError):
+    """A request over HTTP is answered with this error, in the shape of OpenAI's API.
+
+    Attributes:
+        status: HTTP status, 400 to 599.
+        type: The family, such as ``invalid_request_error``.
+        code: What programs tell errors apart by, such as ``invalid_api_key``; None where there is none.
+        param: The request's field that is at fault, or None.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str = "invalid_request_error",
+        code: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.code = code
+        self.param = param
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """What is sent: ``{"error": {"message", "type", "param", "code"}}``."""
+        return {"error": {"message": str(self), "type": self.type, "param": self.param, "code": self.code}}

@@ -96,6 +96,15 @@ class Store:
         ):
             yield session
 
+    async def ping(self) -> None:
+        """Ask the database for a sign of life.
+
+        Raises:
+            StoreError: It gave none.
+        """
+        async with self.read() as session:
+            await session.execute(text("SELECT 1"))
+
     async def _migrate(self) -> None:
         async with self._engine.connect() as connection:
             if await connection.run_sync(_revision) == HEAD:
