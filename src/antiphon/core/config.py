@@ -8,32 +8,10 @@ from typing import Literal
 from antiphon.core.items import Tool
 
 BACKCHANNELS = frozenset(
-    [
-        "uh-huh",
-        "uhhuh",
-        "mm-hmm",
-        "mmhmm",
-        "mhm",
-        "mm",
-        "hmm",
-        "hm",
-        "yeah",
-        "yep",
-        "yes",
-        "right",
-        "okay",
-        "ok",
-        "sure",
-        "aha",
-        "ah",
-        "oh",
-        "i",
-        "see",
-        "got",
-        "it",
-        "uh",
-        "huh",
-    ]
+    {
+        *("uh-huh", "uhhuh", "uh", "huh", "mm-hmm", "mmhmm", "mhm", "mm", "hmm", "hm", "aha", "ah", "oh"),
+        *("yeah", "yep", "yes", "right", "okay", "ok", "sure", "i", "see", "got", "it"),
+    }
 )
 """Words that only say "go on". An utterance made of nothing else does not stop the agent."""
 
@@ -75,6 +53,8 @@ class Turn:
     """Whether a turn without a recognised word still becomes an (unanswered) item, as OpenAI's clients expect."""
     idle: float | None = None
     """Seconds of mutual silence before the agent is prompted to speak."""
+    captions: float | None = None
+    """Voiced seconds between partial transcripts; None makes only the first, over the agent's speech."""
     stall: float = 1.5
     """Seconds without any input audio, in mid-turn, that count as the end of the turn."""
 

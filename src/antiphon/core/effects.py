@@ -109,13 +109,6 @@ class Flush:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
-    """Live input audio before ``before`` (16 kHz samples) is no longer needed by any turn."""
-
-    before: int
-
-
-@dataclass(frozen=True, slots=True)
 class End:
     """The session is over: cancel everything, tell nobody anything more. The last effect there is."""
 
@@ -124,5 +117,6 @@ class End:
 
 Effect = (
     Emit | Transcribe | PredictTurn | Generate | Synthesize | Cancel | RunTool | Play | Duck | Pause | Resume | Flush
-    | Release | End
+
+    | End
 )  # fmt: skip

@@ -360,14 +360,21 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """A limit was reached: nothing new starts, the agent may finish its sentence within ``Config.grace``."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     record: Record
 
 
 Event = (
-    Configured | Rejected | Failure | SpeechStarted | SpeechStopped | Committed | TurnDropped | InputCleared | IdleTimeout
-    | PartialTranscript | TranscriptDone | TranscriptFailed | Interrupted | FalseInterruption | ItemAdded | ItemDone
-    | ItemChanged | ItemDeleted | ItemTruncated | ItemRetrieved | ResponseStarted | OutputItemAdded | OutputItemDone
-    | PartAdded | TextDelta | AudioDelta | PartDone | ArgumentsDelta | ArgumentsDone | ResponseDone | ToolStarted
-    | ToolFinished | PlayoutStarted | PlayoutStopped | PlayoutCleared | TurnMetrics | Ended
+    Configured | Rejected | Failure | SpeechStarted | SpeechStopped | Committed | TurnDropped | InputCleared
+    | IdleTimeout | PartialTranscript | TranscriptDone | TranscriptFailed | Interrupted | FalseInterruption | ItemAdded
+    | ItemDone | ItemChanged | ItemDeleted | ItemTruncated | ItemRetrieved | ResponseStarted | OutputItemAdded
+    | OutputItemDone | PartAdded | TextDelta | AudioDelta | PartDone | ArgumentsDelta | ArgumentsDone | ResponseDone
+    | ToolStarted | ToolFinished | PlayoutStarted | PlayoutStopped | PlayoutCleared | TurnMetrics | Ending | Ended
 )  # fmt: skip

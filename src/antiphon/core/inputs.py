@@ -1,7 +1,7 @@
 """Everything that can happen to a session. A closed union: ``step`` handles each, in each state.
 
 ``at`` is the session's time in seconds, from the runtime's clock. ``heard`` is how many samples (24 kHz) of the output
-stream the person has heard by then; the runtime fills it in where it owns the playout, and leaves 0 where a client does.
+stream the person has heard by then; the runtime fills it in where it owns the playout, else it stays 0.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Configure(_Command):
 class AddItem(_Command):
     """Insert an item. ``after``: None appends, "root" puts it first, else the id of the item before it.
 
-    Speech over the agent's: with ``interrupt`` the active response is cancelled as if the user had spoken.
+    An item whose id is empty gets one. Live speech is never added so: it becomes an item when its turn is committed.
     """
 
     item: Item
@@ -168,8 +168,8 @@ class Tick(_Input):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnPredicted(_Input):
     job: str
-    probability: float
-    """0 to 1; above 0.5 the turn is complete."""
+    probability: float | None
+    """0 to 1; above 0.5 the turn is complete. None when no detector could tell: the plain silence rule holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
