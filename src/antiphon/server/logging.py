@@ -1,31 +1,31 @@
 """Structured logs, for people or as JSON, without secrets and without what was said.
 
-Modules log through :mod:`logging` or structlog; both come out in one format. Every entry passes
-:func:`redact`, which blanks credentials wherever they stand and the fields that would hold a person's
-words, voice or network address.
+Modules log through the standard library: ``log.info("session %s ended", id, extra={"seconds": 12.5})``;
+what is in ``extra`` becomes fields. Every entry is cleaned before it is written: credentials are blanked
+wherever they stand, and so are fields that would hold a person's words, voice or network address.
+(Standard library only: a logging package would cost start-up time and memory in every process.)
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
-import sys
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Mapping
 from typing import Any, TextIO
-
-import structlog
 
 from antiphon.server.settings import LogSettings
 
-__all__ = ["configure_logging", "redact"]
+__all__ = ["CleanFormatter", "configure_logging", "redact"]
 
 _HIDDEN = "[redacted]"
 
-_SECRET_FIELDS = frozenset(
+_HIDDEN_FIELDS = frozenset(
+    # secrets
     {"authorization", "api_key", "apikey", "x_api_key", "x-api-key", "cookie", "password", "secret", "token"}
-)
-_PERSONAL_FIELDS = frozenset(
-    {"transcript", "text", "audio", "delta", "arguments", "output", "instructions", "prompt", "client", "ip"}
+    # what people said, and who they are
+    | {"transcript", "text", "audio", "delta", "arguments", "output", "instructions", "prompt", "client", "ip"}
 )
 _CREDENTIALS = re.compile(
     r"\b(?:ak|ek|sk|pk)[_-][A-Za-z0-9_-]{6,}"  # service keys, client secrets, upstream keys
@@ -33,80 +33,79 @@ _CREDENTIALS = re.compile(
     r"|(?<=[Bb]earer )[^\s\"',]+"
     r"|(?<=://)[^\s/@]+(?=@)"  # user and password in a URL
 )
+_NOT_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+# Their lower lines are noise, or quote requests, which hold prompts and keys.
+_QUIET = ("aiosqlite", "alembic", "httpcore", "httpx", "openai", "uvicorn")
 
 
-def _clean(value: Any) -> Any:
+def redact(value: Any, name: str = "") -> Any:
+    """Blank credentials and personal data.
+
+    Args:
+        value: What is to be logged; containers are cleaned throughout.
+        name: The field it stands in.
+
+    Returns:
+        A value that JSON can hold; bytes become their count.
+    """
+    if name.lower() in _HIDDEN_FIELDS:
+        return _HIDDEN
     if isinstance(value, str):
         return _CREDENTIALS.sub(_HIDDEN, value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
     if isinstance(value, bytes | bytearray | memoryview):
         return f"[{len(value)} bytes]"
     if isinstance(value, Mapping):
-        return {key: _field(key, item) for key, item in value.items()}
+        return {str(key): redact(item, str(key)) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(item) for item in value]
-    if value is None or isinstance(value, bool | int | float):
-        return value
+        return [redact(item) for item in value]
     return _CREDENTIALS.sub(_HIDDEN, repr(value))
 
 
-def _field(name: object, value: Any) -> Any:
-    lowered = str(name).lower()
-    if lowered in _SECRET_FIELDS or lowered in _PERSONAL_FIELDS:
-        return _HIDDEN
-    return _clean(value)
+class CleanFormatter(logging.Formatter):
+    """Writes an entry as a line for people, or as one JSON object, after :func:`redact`.
 
+    Args:
+        json_lines: Whether to write JSON.
+    """
 
-def redact(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Blank credentials and personal data in a log entry: a structlog processor."""
-    return {name: _field(name, value) for name, value in event.items() if not name.startswith("_")} | {
-        name: value for name, value in event.items() if name.startswith("_")
-    }
+    def __init__(self, *, json_lines: bool) -> None:
+        super().__init__()
+        self._json_lines = json_lines
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write one entry."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry: dict[str, Any] = {
+            "time": f"{moment}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": redact(record.getMessage()),
+        }
+        fields = {name: redact(value, name) for name, value in vars(record).items() if name not in _NOT_FIELDS}
+        trace = redact(self.formatException(record.exc_info)) if record.exc_info else None
+        if self._json_lines:
+            if trace is not None:
+                fields["exception"] = trace
+            return json.dumps(fields | entry, ensure_ascii=False)
+        pairs = "".join(f" {name}={value}" for name, value in fields.items())
+        line = f"{entry['time']} {entry['level']:<7} {entry['event']}{pairs} [{record.name}]"
+        return line if trace is None else f"{line}\n{trace}"
 
 
 def configure_logging(settings: LogSettings, stream: TextIO | None = None) -> None:
-    """Send every log of this process, structlog's and the standard library's, through one format.
+    """Send every log of this process through one format.
 
     Args:
         settings: Least level and format.
         stream: Where to write; standard error when omitted.
     """
-    shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if settings.format == "json"
-        else structlog.dev.ConsoleRenderer(colors=(stream or sys.stderr).isatty())
-    )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[
-                redact,
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                renderer,
-            ],
-        )
-    )
+    handler.setFormatter(CleanFormatter(json_lines=settings.format == "json"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-    # Their lower lines are noise, or quote requests, which hold prompts and keys.
-    for name in ("httpx", "httpcore", "openai", "aiosqlite", "alembic", "uvicorn", "uvicorn.error"):
+    for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(root.level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
