@@ -7,6 +7,7 @@ import pytest
 
 from antiphon.engines.ports import PCM, EngineError, SttRequest, VadState
 from antiphon.engines.scripted import (
+    Fault,
     ScriptedStt,
     ScriptedTurn,
     ScriptedVad,
@@ -87,8 +88,8 @@ def test_words_in_tones_are_their_own_transcript() -> None:
 
 
 @pytest.mark.parametrize("kind", ["timeout", "unavailable", "crashed", "bad_output", "rejected"])
-def test_a_failing_entry_is_one_failing_call(kind: str) -> None:
-    stt = ScriptedStt(SttScript(utterances=(Utterance(fail=kind), Utterance(text="now"))), name="ear")  # type: ignore[arg-type]
+def test_a_failing_entry_is_one_failing_call(kind: Fault) -> None:
+    stt = ScriptedStt(SttScript(utterances=(Utterance(fail=kind), Utterance(text="now"))), name="ear")
     with pytest.raises(EngineError, match=f"^ear: scripted failure \\({kind}\\)$") as caught:
         ask(stt)
     assert caught.value.kind == kind
@@ -97,7 +98,7 @@ def test_a_failing_entry_is_one_failing_call(kind: str) -> None:
 
 def test_rubbish_and_half_an_answer() -> None:
     stt = ScriptedStt(SttScript(utterances=(Utterance(fail="rubbish"), Utterance(text="abcdef", fail="truncated"))))
-    assert ask(stt) is None  # type: ignore[comparison-overlap]
+    assert ask(stt) is None
     assert ask(stt) == "abc"
 
 
@@ -120,7 +121,7 @@ def test_it_hangs_until_it_is_cancelled_and_waits_as_long_as_it_is_told() -> Non
 def test_energy_is_voice() -> None:
     vad = ScriptedVad(VadScript(dbfs=-45.0))
     frames = np.stack([tone(0.032, level) for level in (-20.0, -44.0, -46.0)] + [np.zeros(512, np.int16)])
-    p = vad.probabilities(frames.astype(np.float32) / 32768, [VadState() for _ in frames])
+    p = vad.probabilities(frames.astype(np.float32) / np.float32(32768), [VadState() for _ in frames])
     assert p.dtype == np.float32
     assert p.tolist() == [1.0, 1.0, 0.0, 0.0]
 

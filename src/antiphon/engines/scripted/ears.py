@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from antiphon.audio.pcm import level
 from antiphon.core.items import INPUT_RATE
 from antiphon.engines.ports import PCM, SttRequest, VadState
 from antiphon.engines.scripted.faults import KEPT_REQUESTS, Uses, go_wrong, pause
@@ -105,7 +106,7 @@ class ScriptedStt:
         if entry.min_dbfs is None and entry.max_dbfs is None:
             return True
         low = -np.inf if entry.min_dbfs is None else entry.min_dbfs
-        return bool(low <= _dbfs(audio) <= (np.inf if entry.max_dbfs is None else entry.max_dbfs))
+        return bool(low <= level(audio) <= (np.inf if entry.max_dbfs is None else entry.max_dbfs))
 
     def _unscripted(self, audio: PCM) -> str:
         return self._script.default if self._tones is None else self._tones.hear(audio) or self._script.default
@@ -117,8 +118,8 @@ class ScriptedVad:
     frame = 512
 
     def __init__(self, script: VadScript | None = None) -> None:
-        level = (script or VadScript()).dbfs
-        self._energy = np.float32(self.frame * 10 ** (level / 10))
+        dbfs = (script or VadScript()).dbfs
+        self._energy = np.float32(self.frame * 10 ** (dbfs / 10))
 
     def probabilities(self, frames: NDArray[np.float32], states: Sequence[VadState]) -> NDArray[np.float32]:
         """One of 0.0 and 1.0 per row of ``frames`` [B, 512] in -1..1."""
@@ -150,10 +151,3 @@ class ScriptedTurn:
                 heapq.heappush(self._next, index)
             raise
         return self._script.default if index is None else self._script.probabilities[index]
-
-
-def _dbfs(audio: PCM) -> float:
-    if not audio.size:
-        return -np.inf
-    power = float(np.mean(np.square(audio, dtype=np.float64))) / 32768.0**2
-    return 10 * float(np.log10(power)) if power else -np.inf
