@@ -58,7 +58,7 @@ def core_item(item: WireItem, clip: Clip, param: str = "item") -> Item:
     """Make a core item of a client's.
 
     Args:
-        item: As decoded. An ``item_reference`` is resolved by the caller, who knows the conversation.
+        item: As decoded; without an id it gets the empty one, and the core makes one. An ``item_reference`` is resolved by the caller, who knows the conversation.
         clip: Where audio goes.
         param: The item's path within the client's event.
 
@@ -67,23 +67,23 @@ def core_item(item: WireItem, clip: Clip, param: str = "item") -> Item:
     """
     match item:
         case MessageItem():
-            item_id = item.id or new_id("item")
+            item_id = item.id or ""
             content = tuple(
                 _core_part(part, item.role, clip, f"{param}.content[{n}]") for n, part in enumerate(item.content)
             )
             return Message(item_id, item.role, content)
         case FunctionCallItem():
-            return FunctionCall(item.id or new_id("item"), item.call_id or new_id("call"), item.name, item.arguments)
+            return FunctionCall(item.id or "", item.call_id or new_id("call"), item.name, item.arguments)
         case FunctionCallOutputItem():
-            return FunctionCallOutput(item.id or new_id("item"), item.call_id, item.output)
+            return FunctionCallOutput(item.id or "", item.call_id, item.output)
         case McpApprovalResponseItem():
-            return McpApprovalResponse(item.id or new_id("mcpr"), item.approval_request_id, item.approve, item.reason)
+            return McpApprovalResponse(item.id or "", item.approval_request_id, item.approve, item.reason)
         case McpListToolsItem():
             tools = tuple(msgspec.json.encode(tool).decode() for tool in item.tools)
-            return McpListTools(item.id or new_id("mcpl"), item.server_label, tools)
+            return McpListTools(item.id or "", item.server_label, tools)
         case McpCallItem():
             return McpCall(
-                item.id or new_id("mcp"),
+                item.id or "",
                 item.server_label,
                 item.name,
                 item.arguments,
@@ -92,7 +92,7 @@ def core_item(item: WireItem, clip: Clip, param: str = "item") -> Item:
                 item.approval_request_id,
             )
         case McpApprovalRequestItem():
-            return McpApprovalRequest(item.id or new_id("mcpr"), item.server_label, item.name, item.arguments)
+            return McpApprovalRequest(item.id or "", item.server_label, item.name, item.arguments)
         case ItemReference():
             raise WireError(
                 "invalid_value",
