@@ -389,12 +389,10 @@ def tool_done(w: Work, i: inp.ToolDone) -> None:
         want(w, Want())
 
 
-def add_item(w: Work, item: Item, after: str | None) -> bool:
-    """Insert a complete item and tell; False when ``after`` is unknown."""
+def add_item(w: Work, item: Item, after: str | None) -> None:
+    """Insert a complete item (``after`` is known to exist) and tell."""
     added = w.s.conversation.insert(item, after)
-    if added is None:
-        return False
+    assert added is not None
     w.s.conversation = added
     before = added.previous_id(item.id)
     w.emit(ev.ItemAdded(item, before), ev.ItemDone(item, before))
-    return True

@@ -8,6 +8,7 @@ from typing import assert_never
 from antiphon.core import answering, hearing, response, turn
 from antiphon.core import events as ev
 from antiphon.core import inputs as inp
+from antiphon.core.conversation import ROOT
 from antiphon.core.effects import RunTool, Transcribe
 from antiphon.core.items import (
     INPUT_RATE,
@@ -101,9 +102,10 @@ def _add(w: Work, c: inp.AddItem) -> None:
     if isinstance(item, FunctionCallOutput) and s.conversation.call(item.call_id) is None:
         message = f"Tool call ID {item.call_id!r} not found in conversation."
         return _reject(w, c, "invalid_tool_call_id", message, "item.call_id")
+    if c.after not in (None, ROOT) and s.conversation.get(c.after) is None:
+        return _unknown_item(w, c, c.after, "item_create_invalid_previous_item_id", "previous_item_id")
     item = item if item.id else replace(item, id=w.new_id("item"))
-    if not answering.add_item(w, item, c.after):
-        return _unknown_item(w, c, c.after or "", "item_create_invalid_previous_item_id", "previous_item_id")
+    answering.add_item(w, item, c.after)
     w.stir()
     if isinstance(item, Message):
         _transcribe_parts(w, item)
