@@ -44,12 +44,11 @@ def cut_voice(voice: Path) -> int | None:
         ModelFileError: The file is not an ONNX graph.
     """
     import onnx
-    from google.protobuf.message import DecodeError
     from onnx.utils import Extractor
 
     try:
         model = onnx.load(str(voice))
-    except (DecodeError, OSError) as error:
+    except Exception as error:  # protobuf's own DecodeError among them
         raise ModelFileError(f"{voice} is not an ONNX graph: {error}") from error
     seams = _seams(model.graph)
     if seams is None:

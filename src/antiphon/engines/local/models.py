@@ -148,7 +148,7 @@ def state(models_dir: Path, model: Model, *, full: bool = False) -> State:
 
 def verify(models_dir: Path, wanted: Sequence[Model] = CATALOGUE) -> list[ModelFileError]:
     """Hash every file of `wanted`; what is wrong, one error a file."""
-    problems = []
+    problems: list[ModelFileError] = []
     for model in wanted:
         bad = dict(_problems(models_dir, model.members, full=True))
         problems += bad.values()

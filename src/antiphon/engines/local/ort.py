@@ -14,8 +14,8 @@ __all__ = ["session"]
 def session(model: Path | bytes) -> onnxruntime.InferenceSession:
     """Open a model to run on the calling thread.
 
-    The library's defaults start a spinning thread a core for every model, which ruins a shared machine; ``run`` releases
-    the interpreter's lock and may be called from several threads on one session.
+    The library's defaults start a spinning thread a core for every model, which ruins a shared machine. ``run``
+    releases the interpreter's lock and may be called from several threads on one session.
 
     Raises:
         ModelFileError: The file is not a model that onnxruntime can load.
