@@ -16,6 +16,8 @@ import pytest
 import uvicorn
 import uvloop
 from fastapi import FastAPI, WebSocket
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from antiphon.transports.connection import Accept, Connection, Factory, Reject, Request
 from antiphon.transports.websocket import WebSocketServerProtocol, WebSocketSettings, websocket_protocol
@@ -71,14 +73,20 @@ class Recorder:
         self.over.set()
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
+class _Connections(set[Any]):
+    """Uvicorn's set of connections, which tells when one leaves."""
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = asyncio.Event()
+
+    def discard(self, element: object) -> None:
+        super().discard(element)
+        self.left.set()
+
+    def remove(self, element: object) -> None:
+        super().remove(element)
+        self.left.set()
 
 
 @dataclass
@@ -92,7 +100,7 @@ class Server:
     """
 
     port: int
-    uvicorn: uvicorn.Server
+    state: ServerState
     protocol: type[WebSocketServerProtocol]
     routes: dict[str, Factory]
     endpoints: list[Recorder]
@@ -136,7 +144,7 @@ class Raw:
 
     def frame(
         self, opcode: int, data: bytes = b"", *, fin: bool = True, rsv: int = 0, mask: bytes | None = b"\1\2\3\4"
-    ):
+    ) -> bytes:
         size = len(data)
         bit = 0x80 if mask is not None else 0
         head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
@@ -219,21 +227,31 @@ async def serving(**settings: Any) -> AsyncIterator[Server]:
 
     routes: dict[str, Factory] = {"/v1/realtime": factory}
     protocol = websocket_protocol(routes, WebSocketSettings(**settings))
-    config = uvicorn.Config(_application(), ws=protocol, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
-    server = _Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        serve = asyncio.create_task(server._serve([listener]))
-        await server.ready.wait()
-        running = Server(listener.getsockname()[1], server, protocol, routes, endpoints, requests)
-        try:
-            yield running
-        finally:
-            for client in running.clients:
-                client.writer.transport.abort()
-                with contextlib.suppress(ConnectionError):
-                    await client.writer.wait_closed()
-            server.should_exit = True
-            await serve
+    config = uvicorn.Config(_application(), ws=protocol, log_config=None, lifespan="off")
+    config.load()
+    state = ServerState()
+    state.connections = connections = _Connections()
+    loop = asyncio.get_running_loop()
+    # As uvicorn's own start does, without its main loop, which looks every 100 ms whether to stop.
+    listening = await loop.create_server(lambda: HttpToolsProtocol(config, state, {}), "127.0.0.1", 0)
+    running = Server(listening.sockets[0].getsockname()[1], state, protocol, routes, endpoints, requests)
+    try:
+        yield running
+    finally:
+        for client in running.clients:
+            client.writer.transport.abort()
+            with contextlib.suppress(ConnectionError):
+                await client.writer.wait_closed()
+        for endpoint in endpoints:
+            await endpoint.over.wait()
+        await asyncio.gather(*state.tasks)
+        for connection in list(state.connections):
+            connection.shutdown()
+        while state.connections:
+            connections.left.clear()
+            await connections.left.wait()
+        listening.close()
+        await listening.wait_closed()
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-import websockets.frames
-from websockets import speedups
+from websockets import frames, speedups
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
 
 from .conftest import Raw, Recorder, Serve, Server
 
@@ -29,7 +29,7 @@ PATH = "/v1/realtime"
 
 async def test_a_handshake_shows_the_request_and_echoes_the_subprotocol(serve: Serve) -> None:
     async with serve() as server:
-        offered = ["realtime", "openai-insecure-api-key.sk-1"]
+        offered = [Subprotocol("realtime"), Subprotocol("openai-insecure-api-key.sk-1")]
         url = f"{server.url}{PATH}?model=a%20b&empty=&model=c"
         async with connect(url, subprotocols=offered, additional_headers={"X-One": "1"}, proxy=None) as client:
             assert client.subprotocol == "realtime"
@@ -344,7 +344,8 @@ async def test_a_connection_that_breaks_ends_with_1006(serve: Serve, reset: bool
 async def test_a_server_that_stops_says_1001(serve: Serve) -> None:
     async with serve() as server:
         client = await server.raw()
-        server.uvicorn.should_exit = True
+        for connection in list(server.state.connections):
+            connection.shutdown()
         assert await client.receive_close() == (1001, "server shutting down")
         client.send(CLOSE, struct.pack("!H", 1001))
         assert await client.at_eof()
@@ -453,7 +454,8 @@ async def test_a_slow_reader_loses_the_oldest_audio_and_no_control(serve: Serve)
         assert wire.buffered < 1_000_000 + 6_000_000  # the kernel's send buffer is not ours; the queue is
         assert wire._backlog.audio <= 1_000_000
         assert wire.dropped > 0
-        audio, control = [], []
+        audio: list[int] = []
+        control: list[int] = []
         while len(control) < total:
             _, data = await client.receive()
             if data.startswith(b"control"):
@@ -562,7 +564,7 @@ async def test_a_thousand_connects_and_drops_leave_nothing_behind(serve: Serve) 
         tracemalloc.stop()
         assert len(asyncio.all_tasks()) == tasks
         assert len(server.protocol.sweeper) == 0
-        assert server.uvicorn.server_state.connections == set()
+        assert server.state.connections == set()
         assert grown < 500_000
 
 
@@ -597,7 +599,7 @@ async def test_small_messages_leave_at_once_and_together(serve: Serve) -> None:
 
 
 def test_the_library_has_its_compiled_masking() -> None:
-    assert websockets.frames.apply_mask is speedups.apply_mask
+    assert vars(frames)["apply_mask"] is speedups.apply_mask
 
 
 def test_recorder_is_an_endpoint() -> None:
