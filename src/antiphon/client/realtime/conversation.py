@@ -8,7 +8,7 @@ import copy
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from antiphon.client.realtime.errors import ConversationEventError
 from antiphon.client.realtime.input_buffer import InputAudioBuffer
@@ -22,8 +22,7 @@ QUEUE_LIMIT = 256
 """Speech and transcripts kept for items that never came."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationChange:
+class ConversationChange(NamedTuple):
     """What an event did to the cache.
 
     Attributes:
@@ -110,6 +109,11 @@ class RealtimeConversation:
     def expect_first(self, item_id: str | None = None) -> None:
         """Say that an item was created with `previous_item_id: root`: its event has a null predecessor."""
         self._expected_first.append(item_id)
+
+    @staticmethod
+    def event_types() -> tuple[str, ...]:
+        """Give the types of events that `process_event` takes."""
+        return tuple(_PROCESSORS)
 
     @staticmethod
     def handles(event_type: str) -> bool:
