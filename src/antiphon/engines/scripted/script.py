@@ -6,7 +6,6 @@ probabilities 0 to 1, ordinals count from 1. ``times`` is how often an entry may
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from antiphon.engines.tables import from_table
 from antiphon.errors import ConfigError
 
 Fault = Literal["timeout", "unavailable", "crashed", "bad_output", "rejected", "hang", "rubbish", "truncated"]
@@ -204,10 +204,7 @@ def parse_script(table: Mapping[str, Any], source: str = "script") -> Script:
     Raises:
         ScriptError: names the place in the table, and the nearest known key for an unknown one.
     """
-    try:
-        return msgspec.convert(dict(table), Script)
-    except msgspec.ValidationError as error:
-        raise ScriptError(f"{source}: {error}{_nearest(str(error))}") from error
+    return from_table(table, Script, source, _known_keys(), ScriptError)
 
 
 def load_script(path: Path) -> Script:
@@ -229,14 +226,6 @@ def default_script() -> Script:
     """A small talkative agent that asks ``get_weather`` when it is offered: what plays when no file is named."""
     text = (resources.files(__package__) / "default.toml").read_text(encoding="utf-8")
     return parse_script(tomllib.loads(text), "the built-in script")
-
-
-def _nearest(message: str) -> str:
-    unknown = re.search(r"unknown field `([^`]*)`", message)
-    if unknown is None:
-        return ""
-    near = difflib.get_close_matches(unknown[1], sorted(set(_known_keys())), n=1)
-    return f" (did you mean `{near[0]}`?)" if near else ""
 
 
 def _known_keys() -> Iterator[str]:
