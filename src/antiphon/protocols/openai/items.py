@@ -58,7 +58,8 @@ def core_item(item: WireItem, clip: Clip, param: str = "item") -> Item:
     """Make a core item of a client's.
 
     Args:
-        item: As decoded; without an id it gets the empty one, and the core makes one. An ``item_reference`` is resolved by the caller, who knows the conversation.
+        item: As decoded; without an id it gets the empty one, and the core makes one. An
+            ``item_reference`` is resolved by the caller, who knows the conversation.
         clip: Where audio goes.
         param: The item's path within the client's event.
 
