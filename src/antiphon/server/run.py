@@ -102,9 +102,10 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.state.draining = True
-        await self._drain()
-        # The drain is over either way: now even a forced stop closes what is open, in order.
-        await super().shutdown(sockets)
+        try:
+            await self._drain()
+        finally:
+            await super().shutdown(sockets)
 
     async def _drain(self) -> None:
         """Let sessions finish: the listener stays open meanwhile, so that health checks see the drain."""
