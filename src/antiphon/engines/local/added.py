@@ -25,7 +25,7 @@ from antiphon.engines.local.catalogue import JOE, SMOLLM2
 from antiphon.engines.local.models import cut, free_space, parts, require, sha256_of
 from antiphon.errors import InputFileError, ModelFileError
 
-__all__ = ["Added", "FoundVoice", "add_llm", "add_voice", "added", "find_llm", "find_voice", "voices"]
+__all__ = ["Added", "FoundVoice", "add_llm", "add_voice", "added", "find_llm", "find_voice", "intact", "voices"]
 
 MANIFEST = "models.toml"
 ESPEAK = "espeak"
@@ -179,6 +179,14 @@ def _added(models_dir: Path, kind: Kind, name: str, target: Path, source: str) -
 
 
 # --- finding --------------------------------------------------------------------------------------------------------
+
+
+def intact(models_dir: Path, entry: Added, *, full: bool = False) -> bool:
+    """Whether an added file is there in its size, and with `full` with its hash."""
+    path = models_dir / entry.file
+    if not path.is_file() or path.stat().st_size != entry.size:
+        return False
+    return not full or sha256_of(path) == entry.sha256
 
 
 def _check(models_dir: Path, entry: Added) -> Path:

@@ -49,8 +49,8 @@ class Llama:
         params.model.path = str(path)
         params.n_ctx = options.llm_context * options.llm_slots
         params.n_parallel = options.llm_slots
-        params.cpuparams.n_threads = options.threads
-        params.cpuparams_batch.n_threads = options.threads
+        params.cpuparams.n_threads = options.llm_threads
+        params.cpuparams_batch.n_threads = options.llm_threads
         params.use_jinja = True
         params.verbosity = -1
         params.cache_ram_mib = 64

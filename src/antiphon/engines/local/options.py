@@ -18,11 +18,13 @@ class LocalOptions:
     """How the embedded engines run; each has a good default."""
 
     threads: int = min(4, os.cpu_count() or 1)
-    """Threads that STT and TTS share, and as many for the LLM; each call runs on one."""
+    """Threads that STT and TTS share; each call runs on one."""
     voice: str = "joe"
     """The voice when a session names none of ours: `joe`, one that was added, or `espeak`."""
     llm: str = "smollm2-135m"
     """The language model: `smollm2-135m`, or the name of a GGUF file that was added."""
+    llm_threads: int = 1
+    """Threads of the LLM. More help on idle cores only: they wait for each other, ten times slower where others run."""
     llm_slots: int = 2
     """Answers that are written at the same time."""
     llm_context: int = 2048
@@ -56,8 +58,7 @@ class LocalOptions:
         return options
 
     def _check(self) -> None:
-        ranges = (("threads", 1, 64), ("llm_slots", 1, 64), ("llm_context", 256, 1 << 20), ("max_tokens", 1, 1 << 16))
-        for name, low, high in ranges:
+        for name, low, high in _RANGES:
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"engines.local.{name}: expected {low} to {high}, got {getattr(self, name)}")
         if not 0 <= self.temperature <= 2:
@@ -66,6 +67,15 @@ class LocalOptions:
     def as_dict(self) -> dict[str, Any]:
         """For the wire to the engine process."""
         return asdict(self)
+
+
+_RANGES = (
+    ("threads", 1, 64),
+    ("llm_threads", 1, 64),
+    ("llm_slots", 1, 64),
+    ("llm_context", 256, 1 << 20),
+    ("max_tokens", 1, 1 << 16),
+)
 
 
 def _converted(name: str, value: Any, kind: type) -> Any:
