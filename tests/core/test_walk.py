@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from invariants import Watch  # noqa: E402
@@ -38,7 +45,9 @@ TOOLS = (
     Tool("mcp_tool", run="server", mcp_server="srv"),
     Tool("approved_tool", run="server", mcp_server="srv", needs_approval=True),
 )
-WORDS = st.sampled_from(["", "Hello there.", "uh-huh", "stop", "Well, I would like to know, if you can, ", "Yes. No! Why? ", " "])
+WORDS = st.sampled_from(
+    ["", "Hello there.", "uh-huh", "stop", "Well, I would like to know, if you can, ", "Yes. No! Why? ", " "]
+)
 
 
 def turns() -> st.SearchStrategy[Turn]:
@@ -129,6 +138,41 @@ class Walk(RuleBasedStateMachine):
 
     # --- time and voice ---
 
+    @rule(seconds=st.sampled_from([0.1, 0.3, 0.5, 1.0, 2.0]), then=st.sampled_from([0.0, 0.25, 0.45, 0.6, 1.0, 2.5]))
+    def person_speaks(self, seconds: float, then: float) -> None:
+        """A stretch of voice, then of silence, as the VAD would tell them."""
+        self.voice = True
+        self.send(inp.VoiceOn, sample=self.sample)
+        self.listen(seconds)
+        self.voice = False
+        self.send(inp.VoiceOff, sample=self.sample)
+        self.listen(then)
+
+    def listen(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.05)):
+            self.time_passes(0.05, True)
+
+    @rule(data=st.data(), text=st.sampled_from(["Tell me, please, about the weather in Paris.", "uh-huh", "Stop!", ""]))
+    def words_come(self, data: st.DataObject, text: str) -> None:
+        self.send(inp.Transcribed, job=self.job("stt", data), text=text)
+
+    @rule(
+        words=st.sampled_from(["Sunny. ", "It rains, as it does in spring, and the wind is cold. Take a coat! "]),
+        whole=st.booleans(),
+    )
+    def agent_answers(self, words: str, whole: bool) -> None:
+        """The newest LLM and TTS jobs do what they should."""
+        if self.jobs["llm"]:
+            self.send(inp.TextGenerated, job=self.jobs["llm"][-1], delta=words)
+            if whole:
+                self.send(inp.GenerationDone, job=self.jobs["llm"][-1])
+        for _ in range(3):
+            if self.jobs["tts"]:
+                job = self.jobs["tts"][-1]
+                word = (inp.Word("Sunny.", 9600),) if words == "Sunny. " else ()
+                self.send(inp.Synthesized, job=job, samples=9600, words=word)
+                self.send(inp.SynthesisDone, job=job)
+
     @rule(seconds=st.sampled_from([0.02, 0.1, 0.2, 0.4, 0.5, 1.0, 3.0]), listen=st.booleans())
     def time_passes(self, seconds: float, listen: bool) -> None:
         self.now += seconds
@@ -157,7 +201,10 @@ class Walk(RuleBasedStateMachine):
     # --- engines ---
 
     def job(self, kind: str, data: st.DataObject) -> str:
-        return data.draw(st.sampled_from([*self.jobs[kind], "job_unknown"]))
+        """Mostly the newest job, now and then an old, finished, cancelled or unknown one."""
+        known = [*self.jobs[kind], "job_unknown"]
+        newest = self.jobs[kind][-1] if self.jobs[kind] else "job_unknown"
+        return data.draw(st.one_of(st.just(newest), st.just(newest), st.just(newest), st.sampled_from(known)))
 
     @rule(data=st.data(), text=WORDS, final=st.booleans())
     def stt_answers(self, data: st.DataObject, text: str, final: bool) -> None:

@@ -176,7 +176,7 @@ def _commit(w: Work, c: inp.CommitAudio) -> None:
     u = replace(u, start=s.buffer_from, piece_from=u.piece_from if u.pieces else s.buffer_from, trial=None)
     if u.softened:
         answering.unsoften(w)
-    hearing.commit(w, replace(u, over_agent=False), c.end, respond=False, place=True)
+    hearing.commit(w, replace(u, over_agent=False), c.end, respond=False, keep=True)
     w.mark(w.at)
     return None
 

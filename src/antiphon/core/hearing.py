@@ -262,20 +262,20 @@ def _commit(w: Work, u: Utterance, end: int) -> None:
         w.emit(ev.TurnDropped(u.item_id, "over_agent", u.words))
         s.buffer_from = end
         return
-    commit(w, u, end, respond=rules.create_response and s.config.respond)
+    commit(w, u, end, respond=rules.create_response and s.config.respond, keep=rules.keep_empty)
 
 
-def commit(w: Work, u: Utterance, end: int, *, respond: bool, place: bool = False) -> None:
-    """Make a turn of the live audio from ``u.start`` to ``end``. ``place`` wants an item even without a word."""
+def commit(w: Work, u: Utterance, end: int, *, respond: bool, keep: bool) -> None:
+    """Make a turn of the live audio from ``u.start`` to ``end``. ``keep`` wants an item even without a word."""
     s = w.s
     asked = (*u.pieces, u.trial) if u.trial else (*u.pieces, _ask(w, AudioRef(LIVE, u.piece_from, end)))
     first, last = asked[0], asked[-1]
     clock = Clock(u.last_voice_at or w.at, w.at, last.asked_at, last.done_at)
     undecided = _over_unconfirmed(u) and s.config.turn.interrupt_response
     audio = AudioRef(LIVE, u.start, max(end, first.audio.start))
-    p = Pending(replace(u, pieces=asked, trial=None), audio, respond, clock, undecided)
+    p = Pending(replace(u, pieces=asked, trial=None), audio, respond, clock, undecided, keep and not undecided)
     s.buffer_from = max(s.buffer_from, end)
-    if (place or s.config.turn.keep_empty) and not undecided:
+    if p.kept and all(earlier.placed for earlier in s.pending):  # else the items would be out of order
         _place(w, p, None)
         p = replace(p, placed=True)
     s.pending = (*s.pending, p)
@@ -317,12 +317,11 @@ def _settle(w: Work, p: Pending) -> None:
 
 
 def _why_dropped(w: Work, p: Pending, text: str | None) -> str | None:
-    if p.placed:
+    if p.placed or p.kept:
         return None
     if text is None:
         return "not_understood"
-    keep_empty = w.s.config.turn.keep_empty and not p.undecided
-    if not text and not keep_empty:
+    if not text:
         return "noise"
     if p.undecided and only_backchannel(text, w.s.config.turn.backchannels):
         return "backchannel"

@@ -86,6 +86,8 @@ class Pending:
     clock: Clock
     undecided: bool
     """Spoken over the agent, and not yet told from a cough or an "uh-huh"."""
+    kept: bool = False
+    """It becomes an item even if no word is found in it."""
     placed: bool = False
     """Its item is in the conversation."""
 
