@@ -61,6 +61,8 @@ class SileroVad:
         batch = len(states)
         if frames.shape != (batch, _FRAME):
             raise ValueError(f"expected frames of shape ({batch}, {_FRAME}), one row a state, got {frames.shape}")
+        if not batch:  # onnxruntime aborts the whole process on an empty batch
+            return np.empty(0, np.float32)
         if batch > self._room:
             self._grow(2 * batch)
         rows = self._input[:batch]
