@@ -28,6 +28,8 @@ from antiphon.protocols.openai.routes import routes
 from antiphon.protocols.openai.settings import PromptStore, RealtimeSettings, StoredPrompt
 from antiphon.transports.connection import Accept, Request
 
+from .oracle import check
+
 KEY = "ak_good_key_0123456789"
 E = TypeVar("E", bound=fx.Effect)
 
@@ -39,7 +41,7 @@ class CoreSession:
 
     def __init__(self, config: Config, observer: Callable[[ev.Event], None]) -> None:
         self.seed = f"{next(self._seeds):08d}"
-        self.id = f"sess_{self.seed}"
+        self.id = self.seed
         self.now = 0.0
         self.effects: list[fx.Effect] = []
         self.commands: list[inp.Command] = []
@@ -124,6 +126,7 @@ class Wire:
     """``transports.Connection``: what was sent, decoded."""
 
     request: Request
+    beta: bool = False
     sent: list[dict[str, Any]] = field(default_factory=list)
     raw: list[bytes] = field(default_factory=list)
     audio: int = 0
@@ -135,6 +138,7 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         assert self.code is None, "sent after close"
+        check(data, beta=self.beta)
         self.raw.append(data)
         self.sent.append(msgspec.json.decode(data))
         self.changed.set()
@@ -213,7 +217,7 @@ class Rig:
         assert isinstance(accepted.endpoint, RealtimeEndpoint)
         self.accepted = accepted
         self.endpoint = accepted.endpoint
-        self.wire = Wire(request)
+        self.wire = Wire(request, beta or path != "/v1/realtime" or "openai-beta.realtime-v1" in subprotocols)
         self._told = 0
 
     async def open(self) -> Rig:

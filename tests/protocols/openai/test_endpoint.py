@@ -33,7 +33,7 @@ async def test_session_created_comes_first(beta: bool) -> None:
     first = rig.take()
     assert types(first) == ["session.created"]
     assert first[0]["session"]["model"] == "gpt-realtime"
-    assert first[0]["session"]["id"] == rig.session.id
+    assert first[0]["session"]["id"] == f"sess_{rig.session.id}"
     assert ("type" in first[0]["session"]) is not beta
     assert rig.manager.tenants == ["proj_1"]
 

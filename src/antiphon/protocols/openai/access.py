@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from antiphon.errors import ApiError
 from antiphon.platform.secrets import SECRET_PREFIX
 from antiphon.protocols.openai.errors import WireError
 from antiphon.protocols.openai.ports import Secrets
@@ -61,7 +62,12 @@ class Access:
             if secret is not None:
                 return Grant(secret.project_id, secret.session_config)
             raise incorrect_key(key)
-        principal = await self.authenticate(key)
+        try:
+            principal = await self.authenticate(key)
+        except ApiError as error:
+            if error.status != 401:
+                raise
+            principal = None
         if principal is None:
             raise incorrect_key(key)
         return Grant(principal.project_id)

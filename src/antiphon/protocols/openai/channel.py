@@ -138,7 +138,7 @@ class Channel:
         self._session = session
         seconds = self._settings.max_seconds
         self._events.session = replace(
-            self.object, id=session.id, expires_at=0 if seconds is None else int(time.time() + seconds)
+            self.object, id=f"sess_{session.id}", expires_at=0 if seconds is None else int(time.time() + seconds)
         )
         self._send_session("created")
 

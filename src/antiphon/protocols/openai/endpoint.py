@@ -32,8 +32,8 @@ BROKEN = 1011
 _BACKLOG_BYTES = 64 * 1024 * 1024
 """What may wait while a key or a prompt is looked up."""
 
-_CLOSE_CODES = {"closed": 1000, "idle": 1000}
-"""Reasons a session ends for that no client need retry at once; every other is the server going away."""
+_CLOSE_CODES = {"idle": 1000, "vad_failed": BROKEN}
+"""By the reason a session ended for; every other is the server going away."""
 
 
 class RealtimeEndpoint:
@@ -196,6 +196,9 @@ class RealtimeEndpoint:
             minutes = (self._settings.max_seconds or 0) / 60
             message = f"Your session hit the maximum duration of {minutes:g} minutes."
             self._outbox.send(error_event(WireError("session_expired", message)))
+        elif reason == "vad_failed":
+            message = "The server cannot hear any more: its voice detector failed."
+            self._outbox.send(error_event(WireError("server_error", message, type="server_error")))
         self._outbox.close(_CLOSE_CODES.get(reason, GOING_AWAY), reason)
 
     def _stop(self) -> None:

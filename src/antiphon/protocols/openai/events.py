@@ -145,6 +145,8 @@ class Translator:
         return [{"type": "input_audio_buffer.cleared"}]
 
     def _idle_timeout(self, e: ev.IdleTimeout) -> list[Wire]:
+        if self._dialect.beta:  # came with GA
+            return []
         return [
             {
                 "type": "input_audio_buffer.timeout_triggered",

@@ -12,7 +12,8 @@ from antiphon.protocols.openai.session_wire import TurnDetection
 __all__ = ["Authenticate", "PromptStore", "RateLimit", "RealtimeSettings", "StoredPrompt"]
 
 Authenticate = Callable[[str | None], Awaitable[Principal | None]]
-"""Tells who holds a key. None for the key means the caller sent none; None for the answer refuses the caller."""
+"""Tells who holds a key. None for the key means the caller sent none. A caller is refused by None, or an ``ApiError``
+of status 401."""
 
 DEFAULT_TURN_DETECTION = TurnDetection(
     type="server_vad",
