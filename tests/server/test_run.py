@@ -58,8 +58,7 @@ async def running(settings: Settings, ws_protocol: type[asyncio.Protocol] | None
         await task
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait({task})
         sock.close()
 
 
