@@ -21,15 +21,15 @@ from hypothesis.stateful import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
-from invariants import Watch  # noqa: E402
+from invariants import Watch
 
 from antiphon.core import effects as fx
 from antiphon.core import events as ev
 from antiphon.core import inputs as inp
 from antiphon.core.config import Config, Turn
 from antiphon.core.items import (
-    AudioRef,
     Audio,
+    AudioRef,
     FunctionCall,
     FunctionCallOutput,
     McpApprovalResponse,
