@@ -18,8 +18,10 @@ def from_table(
     table: Mapping[str, Any],
     kind: type[S],
     source: str,
+    *,
     keys: Iterable[str] = (),
     error: type[ConfigError] = ConfigError,
+    lax: bool = False,
 ) -> S:
     """Make ``table`` a ``kind``, which should forbid unknown fields.
 
@@ -29,12 +31,13 @@ def from_table(
         source: where it comes from, for the message.
         keys: known keys of nested tables, to suggest; those of ``kind`` are known anyway.
         error: what to raise.
+        lax: take numbers and truth values written as text, as environment variables give them.
 
     Raises:
         ConfigError: names the place in the table, and the nearest known key for an unknown one.
     """
     try:
-        return msgspec.convert({key: _plain(value) for key, value in table.items()}, kind)
+        return msgspec.convert({key: _plain(value) for key, value in table.items()}, kind, strict=not lax)
     except msgspec.ValidationError as problem:
         known = {*keys, *kind.__struct_encode_fields__}
         message = f"{source}: {problem}"

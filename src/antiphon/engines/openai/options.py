@@ -88,7 +88,7 @@ def read_options(name: str, table: Mapping[str, Any]) -> Options:
     Raises:
         ConfigError: an unknown key (with the nearest known one), a wrong type, a URL that is none, a missing model.
     """
-    options = from_table(table, Options, f"engine {name!r}")
+    options = from_table(table, Options, f"engine {name!r}", lax=True)
     try:
         url = urlsplit(options.base_url)
         sound = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0

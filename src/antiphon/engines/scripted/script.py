@@ -204,7 +204,7 @@ def parse_script(table: Mapping[str, Any], source: str = "script") -> Script:
     Raises:
         ScriptError: names the place in the table, and the nearest known key for an unknown one.
     """
-    return from_table(table, Script, source, _known_keys(), ScriptError)
+    return from_table(table, Script, source, keys=_known_keys(), error=ScriptError)
 
 
 def load_script(path: Path) -> Script:
