@@ -92,7 +92,9 @@ class Endpoint:
         name, where = self.name, self.options.address
         library = type(error).__module__.partition(".")[0].startswith("httpx")
         if isinstance(error, openai.APIStatusError):
-            return self._refused(error.status_code, error.code or "", error.message)
+            body = error.body if isinstance(error.body, dict) else {}
+            # The SDK's own message wraps the server's in the status and the whole body.
+            return self._refused(error.status_code, error.code or "", str(body.get("message", error.message)))
         if isinstance(error, openai.APITimeoutError) or (library and "Timeout" in type(error).__name__):
             return EngineError(name, "timeout", f"{where} did not answer in time")
         if isinstance(error, openai.APIConnectionError) or library:
