@@ -75,24 +75,30 @@ class Display:
     def observe(self, event: ev.Event) -> None:
         """Print what an event means to a person; to be subscribed behind the recorder."""
         for line in self._lines(event):
-            stamp = Text(f"{self._recorder.now:7.2f}  ", "dim")
-            self._console.print(stamp + line, soft_wrap=False)
+            row = Table.grid(padding=(0, 1))
+            row.add_column(width=7)
+            row.add_column(width=6)
+            row.add_column(overflow="fold")
+            row.add_row(Text(f"{self._recorder.now:7.2f}", "dim"), *line)
+            self._console.print(row)
         self.refresh()
 
-    def _lines(self, event: ev.Event) -> Iterable[Text]:
+    def _lines(self, event: ev.Event) -> Iterable[tuple[Text, Text]]:
         match event:
             case ev.PartialTranscript(_, text) if text and self._live is None:
-                yield _line("user", "…", f"{text} …", "dim green")
+                yield _line("user", "", f"{text} …", "dim green")
             case ev.TranscriptDone(text=text):
                 yield _line("user", "", text or "(no words)", "green")
             case ev.TranscriptFailed(message=message):
                 yield _line("user", "not understood", message, "red")
             case ev.TurnDropped(_, reason, text):
                 yield _line("user", f"not a turn: {reason.replace('_', ' ')}", text, "yellow")
-            case ev.PlayoutStopped(response_id):
-                yield _line("agent", "", self._heard(response_id), "blue")
-            case ev.Interrupted(response_id, _, heard):
-                yield _line("agent", "interrupted", f"{heard} …" if heard else "before its first word", "red")
+            case ev.PlayoutStopped(response_id) if heard := self._heard(response_id):
+                yield _line("agent", "", heard, "blue")
+            case ev.Interrupted(_, _, heard):
+                yield _line(
+                    "agent", "interrupted" if heard else "withdrawn unheard", f"{heard} …" if heard else "", "red"
+                )
             case ev.FalseInterruption():
                 yield _line("agent", "false interruption", "goes on", "yellow")
             case ev.TurnMetrics():
@@ -110,14 +116,12 @@ class Display:
 
     def _heard(self, response_id: str) -> str:
         turn = next((t for t in self._recorder.call.turns if t.id == response_id), None)
-        return turn.heard if turn else ""
+        return turn.heard if turn and turn.outcome in ("in_progress", "completed") else ""
 
 
-def _line(who: str, note: str, text: str, style: str) -> Text:
-    line = Text(f"{who:<6}", f"bold {style}")
-    if note:
-        line.append(f"[{note}] ", style)
-    return line.append(text, style)
+def _line(who: str, note: str, text: str, style: str) -> tuple[Text, Text]:
+    words = Text(f"({note}) " if note else "", style)
+    return Text(who, f"bold {style}"), words.append(text)
 
 
 def _clipped(text: str, most: int = 300) -> str:

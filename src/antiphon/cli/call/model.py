@@ -24,7 +24,8 @@ class Turn:
 
     ``id`` is the user's item or the agent's response. ``text`` is the transcript, or all that the agent meant to say;
     ``heard`` what of it was played. ``outcome``: ``completed``; of the user's also ``dropped: REASON`` and
-    ``not_understood``; of the agent's also ``interrupted``, ``cancelled``, ``incomplete``, ``failed``.
+    ``not_understood``; of the agent's also ``interrupted``, ``unheard`` (cut short before its first word),
+    ``cancelled``, ``incomplete``, ``failed``.
     """
 
     who: Literal["user", "agent"]

@@ -47,8 +47,8 @@ def draw(call: Call, path: str | PathLike[str]) -> None:
     except ModuleNotFoundError as error:
         raise UsageError("--plot needs matplotlib: install it with pip install 'antiphon[plot]'") from error
     total = max(call.seconds, 0.5)
-    span = max(min(ROW_SECONDS, total), total / _MOST_ROWS)
-    rows = math.ceil(round(total / span, 6))
+    rows = min(_MOST_ROWS, max(1, round(total / ROW_SECONDS)))
+    span = total / rows
     with matplotlib.rc_context({"font.family": "DejaVu Sans", "font.size": _SIZE, "svg.fonttype": "none"}):
         figure = Figure(figsize=(_WIDTH, _HEAD + rows * _ROW_HEIGHT), facecolor="white")
         figure.subplots_adjust(
@@ -80,11 +80,13 @@ def _head(figure: Figure, call: Call) -> None:
     delays = [m.voice_to_voice for m in call.latencies if m.voice_to_voice is not None]
     if delays:
         facts.append(f"voice to voice {sorted(delays)[len(delays) // 2]:.2f} s (median)")
-    if cuts := sum(mark.kind == "interruption" for mark in call.marks):
+    if cuts := sum(mark.kind == "interruption" and bool(mark.text) for mark in call.marks):
         facts.append(f"{cuts} interruption{'s' if cuts > 1 else ''}")
     figure.text(0.055, 1 - 0.62 / height, "  ·  ".join(facts), fontsize=9.5, color="#4b5563", va="center")
     engines = "  ·  ".join(f"{role.upper()} {name}" for role, name in call.engines.items())
     figure.text(0.985, 1 - 0.34 / height, engines, fontsize=8.5, color=FAINT, ha="right", va="center")
+    legend = "━ lowered voice   ◆ tool   ↔ voice to voice"
+    figure.text(0.985, 1 - 0.62 / height, legend, fontsize=8, color=FAINT, ha="right", va="center")
 
 
 def _row(axis: Axes, call: Call, levels: tuple[Any, Any], start: float, span: float, total: float) -> None:
@@ -103,7 +105,7 @@ def _row(axis: Axes, call: Call, levels: tuple[Any, Any], start: float, span: fl
         axis.text(-0.008, (_LANES[name] + 2.55) / 5.1, name, color=color, fontsize=9, fontweight="bold", ha="right",
                   va="center", transform=axis.transAxes)  # fmt: skip
     for turn in call.turns:
-        if turn.end > start and turn.start < end:
+        if turn.end > max(start, turn.start) and turn.start < end:
             _turn(axis, turn, start, end)
     _wave(axis, levels[0], _LANES["user"], USER, start, end)
     _wave(axis, levels[1], _LANES["agent"], AGENT, start, end)
@@ -111,8 +113,8 @@ def _row(axis: Axes, call: Call, levels: tuple[Any, Any], start: float, span: fl
     _gaps(axis, call, start, end)
     _tools(axis, call, start, end)
     for mark in call.marks:
-        if start <= mark.at < end:
-            _mark(axis, mark.at, mark.kind)
+        if start <= mark.at < end and (mark.kind != "interruption" or mark.text):
+            _mark(axis, mark.at, mark.kind, end)
     for who in ("user", "agent"):
         words = [w for turn in call.turns if turn.who == who for w in turn.words if start <= w.start < end]
         _words(axis, words, who, start, end)
@@ -166,13 +168,12 @@ def _words(axis: Axes, words: list[Word], who: str, start: float, end: float) ->
     free = [start, start]
     for word in words:
         width = (len(word.text) + 0.6) * seconds_a_letter
-        line = 0 if word.start >= free[0] else 1
-        at = max(word.start, free[line])
-        if line == 1 and at - word.start > free[0] - word.start:
-            line, at = 0, max(word.start, free[0])
+        wished = min(word.start, end - width)
+        line = min((0, 1), key=lambda n: max(0.0, free[n] - wished))
+        at = max(wished, free[line])
         free[line] = at + width
         y = _LANES[who] + sign * (1.0 + 0.34 * line)
-        axis.text(min(at, end - width), y, word.text, color=color, ha="left", va="center", zorder=4)
+        axis.text(at, y, word.text, color=color, ha="left", va="center", zorder=4)
 
 
 def _ducks(axis: Axes, call: Call, start: float, end: float) -> None:
@@ -192,10 +193,9 @@ def _gaps(axis: Axes, call: Call, start: float, end: float) -> None:
             continue
         arrow = {"arrowstyle": "<->", "color": INK, "lw": 0.9, "shrinkA": 0, "shrinkB": 0}
         axis.annotate("", (min(high, end), 0.3), (max(low, start), 0.3), arrowprops=arrow)
+        middle = (max(low, start) + min(high, end)) / 2
         if start <= (low + high) / 2 < end:
-            axis.text(
-                (low + high) / 2, 0.45, f"{delay:.2f} s", fontsize=7, color=INK, ha="center", va="bottom", zorder=5
-            )
+            axis.text(middle, 0.45, f"{delay:.2f} s", fontsize=7, color=INK, ha="center", va="bottom", zorder=5)
 
 
 def _tools(axis: Axes, call: Call, start: float, end: float) -> None:
@@ -206,9 +206,11 @@ def _tools(axis: Axes, call: Call, start: float, end: float) -> None:
             axis.text(tool.start + 0.07, -0.44, text, fontsize=7, color=AMBER, va="center", zorder=5)
 
 
-def _mark(axis: Axes, at: float, kind: str) -> None:
-    color = RED if kind in ("interruption", "failure") else AMBER
+def _mark(axis: Axes, at: float, kind: str, end: float) -> None:
+    color = AMBER if kind == "false_interruption" else RED
     axis.vlines(at, -1.8, 1.8, color=color, lw=1.3, ls="-" if kind == "interruption" else (0, (3, 2)), zorder=5)
     label = {"interruption": "interrupted", "false_interruption": "goes on", "failure": "failure"}[kind]
-    axis.text(at + 0.04, 0.16, label, fontsize=7, color=color, va="bottom", ha="left", zorder=6,
-              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85})  # fmt: skip
+    side = "left" if end - at > 0.7 else "right"
+    room = {"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85}
+    offset = 0.04 if side == "left" else -0.04
+    axis.text(at + offset, 0.16, label, fontsize=7, color=color, va="bottom", ha=side, zorder=6, bbox=room)

@@ -56,7 +56,7 @@ class Recorder:
         self._frames: list[tuple[float, PCM]] = []
         self._turns: dict[str, Turn] = {}
         self._response_of: dict[str, str] = {}
-        self._silence = 0.0
+        self._ear = 0.0  # when the first sample of the user's channel was spoken
 
     @property
     def now(self) -> float:
@@ -71,6 +71,8 @@ class Recorder:
 
     def hear(self, pcm: PCM) -> None:
         """Note what the session was given to hear (16 kHz)."""
+        if not self._user:
+            self._ear = max(0.0, self.now - len(pcm) / INPUT_RATE)
         self._user.append(pcm)
         self.on_sound()
 
@@ -118,9 +120,9 @@ class Recorder:
         self.call.events.append(event_document(event, at))
         match event:
             case ev.SpeechStarted(item_id, sample):
-                self._speech_started(item_id, sample / INPUT_RATE)
+                self._speech_started(item_id, self._ear + sample / INPUT_RATE)
             case ev.SpeechStopped(item_id, sample):
-                self._user_turn(item_id).end = sample / INPUT_RATE
+                self._user_turn(item_id).end = self._ear + sample / INPUT_RATE
                 self.user_now = ""
             case ev.PartialTranscript(item_id, text):
                 self._user_turn(item_id).partials.append((at, text))
@@ -159,9 +161,12 @@ class Recorder:
                 if turn := self._turns.get(response.id):
                     turn.outcome = response.status if turn.outcome == "in_progress" else turn.outcome
             case ev.PlayoutStopped(response_id):
-                if turn := self._turns.get(response_id):
+                if (turn := self._turns.get(response_id)) and turn.outcome in ("in_progress", "completed"):
                     _add_words(turn, " ".join(turn.text.split()), turn.end)
                 self.agent_now = ""
+            case ev.PlayoutCleared(response_id):
+                if turn := self._turns.get(response_id):
+                    turn.outcome = "interrupted" if turn.words else "unheard"
             case ev.ArgumentsDone(call_id=call_id, name=name, arguments=arguments):
                 self.call.tools.append(ToolCall(call_id, name, arguments, at))
             case ev.ToolFinished(_, call_id, output, failed):
@@ -199,7 +204,7 @@ class Recorder:
     def _cut(self, event: ev.Interrupted) -> None:
         turn = self._turns.get(event.response_id or self._playing() or "")
         if turn is not None:
-            turn.outcome = "interrupted"
+            turn.outcome = "interrupted" if event.heard or turn.words else "unheard"
             # The history's words are the truth; the frame that was fading may have shown one more.
             _shorten(turn, event.heard)
         self.agent_now = ""
@@ -218,7 +223,8 @@ class Recorder:
     def finish(self) -> Call:
         """Put the channels together and spread the user's words over their speech."""
         call = self.call
-        call.user = np.concatenate(self._user) if self._user else call.user
+        before = np.zeros(round(self._ear * INPUT_RATE), np.int16)
+        call.user = np.concatenate((before, *self._user))
         call.agent = _placed(self._frames, len(call.user) * OUTPUT_RATE // INPUT_RATE)
         spoken = [(s.start, s.end) for s in call.record.timeline if s.who == "user"] if call.record else []
         for turn in call.turns:

@@ -76,10 +76,10 @@ async def hold_call(plan: CallPlan, part: Part, console: Console) -> Call:
     if plan.tools:
         offered, functions = load_tools(plan.tools)
         config = replace(config, tools=offered)
-    async with open_engines(plan.options, settings) as engines:
+    async with open_engines(settings) as engines:
         recorder = Recorder(asyncio.get_running_loop().time, plan.speaker)
         recorder.call.title = plan.title
-        recorder.call.engines = engine_names(engines)
+        recorder.call.engines = engine_names(settings)
         manager = SessionManager(engines, Limits(sessions=1))
         try:
             session = manager.open(

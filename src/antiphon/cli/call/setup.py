@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from antiphon.cli.call.fast import in_real_time
 from antiphon.core.config import Config, Turn
-from antiphon.engines.scripted import (
-    ScriptedLlm,
-    ScriptedStt,
-    ScriptedTts,
-    ScriptedTurn,
-    ScriptedVad,
-    load_script,
-)
-from antiphon.errors import UsageError
+from antiphon.engines.registry import build
+from antiphon.errors import AntiphonError, UsageError
+from antiphon.runtime.clock import real_work
 from antiphon.runtime.engines import Engines
 from antiphon.server.settings import Settings, TurnSettings
 from antiphon.server.settings_sources import load_settings
 
 Role = Literal["stt", "llm", "tts"]
 ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class EnginesNotReadyError(AntiphonError):
+    """No engine of a role is ready to work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +39,23 @@ class CallOptions:
 
 
 def read_settings(options: CallOptions) -> Settings:
-    """The settings, with the engines that ``--engine`` names.
+    """The settings, with the engines that ``--engine`` and ``--script`` name.
 
     Raises:
         UsageError: ``--engine`` is not NAME or ROLE=NAME.
         ConfigError: A setting is wrong.
     """
-    chosen: dict[str, list[str]] = {}
+    chosen: dict[str, Any] = {}
     for wish in options.engine:
         role, equals, name = wish.rpartition("=")
         if not name or (equals and role not in ROLES):
             raise UsageError(f"--engine: expected NAME or one of stt=NAME, llm=NAME, tts=NAME, got {wish!r}")
         for each in (role,) if equals else ROLES:
             chosen.setdefault(each, []).append(name)
+    if options.script is not None:
+        for each in ROLES:
+            chosen.setdefault(each, ["scripted"])
+        chosen["scripted"] = {"file": str(options.script)}
     return load_settings(options.config, {"engines": chosen})
 
 
@@ -85,40 +88,33 @@ def _turn(settings: TurnSettings, mode: Literal["silence", "semantic"] | None) -
 
 
 @asynccontextmanager
-async def open_engines(options: CallOptions, settings: Settings) -> AsyncIterator[Engines]:
+async def open_engines(settings: Settings) -> AsyncIterator[Engines]:
     """Build the engines, warm them up, and close them in the end.
 
     Raises:
         AntiphonError: A model file is missing, an engine is unknown or does not start.
     """
-    engines = _scripted(options.script) if options.script else _configured(settings)
+    built = build(settings.engines, settings.data.models_dir)
     try:
-        for engine in (engines.stt, engines.llm, engines.tts, engines.turn):
-            if engine is not None:
-                await engine.warm_up()
-        yield engines
+        try:
+            with real_work():
+                await built.warm_up()
+        except ExceptionGroup as group:
+            told, bugs = group.split(AntiphonError)
+            if bugs or not told:
+                raise
+            raise EnginesNotReadyError("; ".join(str(error) for error in told.exceptions)) from group
+        engines = Engines(built.vad, built.turn, built.stt, built.llm, built.tts)
+        yield engines if _all_scripted(settings) else in_real_time(engines)
     finally:
-        await engines.close()
+        with real_work():
+            await built.close()
 
 
-def engine_names(engines: Engines) -> dict[str, str]:
-    """What answers in each role, for people."""
-    return {role: getattr(engines, role).name for role in ROLES}
+def _all_scripted(settings: Settings) -> bool:
+    return all(spec.kind == "scripted" for role in ROLES for spec in settings.engines.for_role(role))
 
 
-def _scripted(path: Path) -> Engines:
-    script = load_script(path)
-    return Engines(
-        vad=ScriptedVad(script.vad),
-        turn=ScriptedTurn(script.turn),
-        stt=ScriptedStt(script.stt),
-        llm=ScriptedLlm(script.llm),
-        tts=ScriptedTts(script.tts),
-    )
-
-
-def _configured(settings: Settings) -> Engines:
-    from antiphon.engines import registry  # here: it imports what the engines need
-
-    parts: Any = registry.build(settings.engines, settings.data.models_dir)
-    return Engines(vad=parts.vad, turn=parts.turn, stt=parts.stt, llm=parts.llm, tts=parts.tts)
+def engine_names(settings: Settings) -> dict[str, str]:
+    """What answers in each role, first choice first, for people."""
+    return {role: ", ".join(spec.name for spec in settings.engines.for_role(role)) for role in ROLES}
