@@ -33,8 +33,6 @@ _LAYERS = 6
 _TOKENS_PER_SECOND = 6.5
 
 _INVENTED = frozenset({"you", "thank you", "thank you very much", "thanks for watching", "bye", "the", "so", "."})
-_INVENTED_BELOW = 2.0
-"""Seconds of audio in which one of the words above needs to be sure."""
 _SURE = -0.3
 """Mean log-probability of the tokens of a stock word that was really said; made up, it stays below -0.4."""
 _LOST = -0.9
@@ -69,20 +67,19 @@ def cut_at_pauses(audio: PCM) -> list[PCM]:
     return pieces
 
 
-def plausible(text: str, seconds: float, confidence: float) -> bool:
+def plausible(text: str, confidence: float) -> bool:
     """Whether a text was said rather than made up.
 
     Noise and silence become a few stock words, or music notes; people do say "Thank you", but then the model is sure.
 
     Args:
         text: What was recognised.
-        seconds: How long the audio is.
         confidence: Mean log-probability of its tokens, 0 at best.
     """
     words = " ".join(re.findall(r"[\w']+", text.lower()))
     if not words or confidence < _LOST:
         return False
-    return words not in _INVENTED or seconds >= _INVENTED_BELOW or confidence >= _SURE
+    return words not in _INVENTED or confidence >= _SURE
 
 
 class Moonshine:
@@ -110,16 +107,15 @@ class Moonshine:
         """
         texts = []
         for piece in cut_at_pauses(audio):
-            seconds = len(piece) / _RATE
             if len(piece) < _SHORTEST:
                 continue
-            ids, confidence = yield from self._decode(piece, seconds)
+            ids, confidence = yield from self._decode(piece)
             text = self._text(ids)
-            if plausible(text, seconds, confidence):
+            if plausible(text, confidence):
                 texts.append(text)
         return " ".join(texts)
 
-    def _decode(self, piece: PCM, seconds: float) -> Generator[None, None, tuple[list[int], float]]:
+    def _decode(self, piece: PCM) -> Generator[None, None, tuple[list[int], float]]:
         """Greedy search; the token ids and their mean log-probability."""
         mask = np.ones((1, len(piece)), np.int64)
         samples = piece[None].astype(np.float32) * np.float32(1 / 32768)
@@ -132,7 +128,7 @@ class Moonshine:
                 for part in ("key", "value"):
                     feed[f"past_key_values.{layer}.{side}.{part}"] = np.zeros((1, 8, 0, 36), np.float32)
         ids, last, total = [], _BOS, 0.0
-        for step in range(math.ceil(seconds * _TOKENS_PER_SECOND) + 2):
+        for step in range(math.ceil(len(piece) / _RATE * _TOKENS_PER_SECOND) + 2):
             feed["input_ids"] = np.array([[last]], np.int64)
             feed["use_cache_branch"] = np.array([step > 0])
             logits, *present = self._decoder.run(self._outputs, feed)
