@@ -211,7 +211,7 @@ class _Builder:
         self._table = table
         self._models_dir = models_dir
         self._local: LocalEngines | None = None
-        self._scripts: dict[str, Script] = {}
+        self._scripts: list[Script] = []
 
     def role(self, role: Role, default: Patience) -> tuple[list[Engine], list[Patience]]:
         """The engines of a role and how patient to be with each."""
@@ -238,7 +238,7 @@ class _Builder:
             return local.vad, local.turn
         from antiphon.engines.scripted import ScriptedTurn, ScriptedVad, default_script
 
-        script = next(iter(self._scripts.values()), None) or default_script()
+        script = self._scripts[0] if self._scripts else default_script()
         return ScriptedVad(script.vad), ScriptedTurn(script.turn)
 
     def embedded(self) -> tuple[Engine, ...]:
@@ -269,9 +269,8 @@ class _Builder:
     def _scripted(self, role: Role, name: str, options: Mapping[str, Any]) -> Engine:
         from antiphon.engines import scripted
 
-        if name not in self._scripts:
-            self._scripts[name] = _script(name, options)
-        script = self._scripts[name]
+        script = _script(name, options)
+        self._scripts.append(script)
         if role == "stt":
             return scripted.ScriptedStt(script.stt, name=name)
         if role == "llm":
