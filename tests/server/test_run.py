@@ -80,7 +80,7 @@ class Sessions:
         except asyncio.CancelledError:
             self.cut_off = True
             raise
-        self.active = 0
+        self.count = 0
 
 
 async def test_it_announces_addresses_and_the_first_key_once(settings: Settings) -> None:

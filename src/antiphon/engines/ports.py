@@ -126,7 +126,10 @@ class Llm(Engine, Protocol):
 
 
 class Tts(Engine, Protocol):
-    voices: Sequence[str]
+    @property
+    def voices(self) -> Sequence[str]:
+        """Names a request may ask for."""
+        ...
 
     def synthesize(self, request: TtsRequest) -> AsyncIterator[TtsChunk]: ...
 

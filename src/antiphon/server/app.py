@@ -46,7 +46,7 @@ class Sessions(Protocol):
     """What the server needs of the session manager; ``app.state.sessions``."""
 
     @property
-    def active(self) -> int:
+    def count(self) -> int:
         """How many sessions run now."""
         ...
 
@@ -104,7 +104,7 @@ def create_app(settings: Settings, *, services: Sequence[Service] = (), routers:
     app.state.draining = False
     app.state.sessions = None
     app.state.readiness = None
-    metrics.watch_sessions(lambda: app.state.sessions.active if app.state.sessions is not None else 0)
+    metrics.watch_sessions(lambda: app.state.sessions.count if app.state.sessions is not None else 0)
     app.add_middleware(ObserveRequests, metrics=metrics)
     install_error_handlers(app)
     app.include_router(_operations())

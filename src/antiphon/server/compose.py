@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from antiphon.server.app import create_app
-from antiphon.server.settings import Settings
+from antiphon.engines.registry import EngineSet, build
+from antiphon.protocols.openai.routes import routes
+from antiphon.protocols.openai.session_wire import TurnDetection
+from antiphon.protocols.openai.settings import RealtimeSettings
+from antiphon.runtime.engines import Engines
+from antiphon.runtime.manager import Limits, SessionManager
+from antiphon.server.app import EngineReadiness, create_app
+from antiphon.server.settings import Settings, TurnSettings
+from antiphon.transports.connection import Factory
+from antiphon.transports.websocket import WebSocketSettings, websocket_protocol
 
 __all__ = ["Composition", "compose"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +32,94 @@ class Composition:
 
     Attributes:
         app: The application.
-        ws_protocol: What takes a connection over that asks for a WebSocket, if anything does.
+        ws_protocol: What takes a connection over that asks for a WebSocket.
     """
 
     app: FastAPI
-    ws_protocol: type[asyncio.Protocol] | None = None
+    ws_protocol: type[asyncio.Protocol]
 
 
 def compose(settings: Settings) -> Composition:
     """Put the server together; nothing starts before the application does."""
-    return Composition(create_app(settings))
+    table: dict[str, Factory] = {}  # filled once the services run; the transport reads it at each handshake
+    websocket = websocket_protocol(table, WebSocketSettings(max_message_bytes=settings.limits.max_message_bytes))
+
+    @asynccontextmanager
+    async def conversations(app: FastAPI) -> AsyncIterator[None]:
+        """Engines, sessions, and the protocols that open them."""
+        engines = build(settings.engines, settings.data.models_dir)
+        manager = SessionManager(
+            Engines(engines.vad, engines.turn, engines.stt, engines.llm, engines.tts), _limits(settings)
+        )
+        app.state.sessions = manager
+        app.state.readiness = _Readiness(engines)
+        auth, secrets = app.state.auth, app.state.secrets
+        table.update(routes(manager, auth.principal, realtime_settings(settings), secrets=secrets))
+        warming = asyncio.create_task(_warm_up(engines), name="engines warm up")
+        try:
+            yield
+        finally:
+            warming.cancel()
+            with suppress(asyncio.CancelledError):
+                await warming
+            await manager.close()
+            await engines.close()
+
+    return Composition(create_app(settings, services=[conversations]), websocket)
+
+
+def _limits(settings: Settings) -> Limits:
+    limits = settings.limits
+    return Limits(
+        sessions=limits.max_sessions, session_seconds=limits.session_seconds, idle_seconds=limits.idle_seconds
+    )
+
+
+def realtime_settings(settings: Settings) -> RealtimeSettings:
+    """What the operator's settings mean for OpenAI sessions."""
+    return RealtimeSettings(
+        turn_detection=_turn_detection(settings.turn),
+        speculate_seconds=settings.turn.speculation_ms / 1000,
+        max_seconds=settings.limits.session_seconds,
+        idle_close_seconds=settings.limits.idle_seconds,
+        ahead_seconds=settings.limits.audio_ahead_seconds,
+    )
+
+
+def _turn_detection(turn: TurnSettings) -> TurnDetection | None:
+    if turn.detection == "none":
+        return None
+    return TurnDetection(
+        type=turn.detection,
+        threshold=turn.threshold,
+        prefix_padding_ms=turn.prefix_padding_ms,
+        silence_duration_ms=turn.silence_duration_ms,
+        eagerness=turn.eagerness,
+        create_response=True,
+        interrupt_response=turn.interrupt_response,
+    )
+
+
+async def _warm_up(engines: EngineSet) -> None:
+    """Warm the engines beside the first calls; what fails is told by ``/readyz`` and logged, and calls may try again."""
+    try:
+        await engines.warm_up()
+    except ExceptionGroup as failed:
+        for problem in failed.exceptions:
+            _log.error("an engine is not ready: %s", problem)
+
+
+@dataclass(frozen=True, slots=True)
+class _Readiness:
+    """The engines' states as ``/readyz`` shows them: a role is ready when one of its engines is warm."""
+
+    engines: EngineSet
+
+    def readiness(self) -> Mapping[str, EngineReadiness]:
+        return {
+            role: {
+                "ready": "warm" in states.values(),
+                "detail": ", ".join(f"{name}: {state}" for name, state in states.items()),
+            }
+            for role, states in self.engines.readiness().items()
+        }

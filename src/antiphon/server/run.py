@@ -112,7 +112,7 @@ class _Server(uvicorn.Server):
         sessions = self._app.state.sessions
         if sessions is None or self._hurry.is_set():
             return
-        _log.info("draining: %d sessions may run on for %g s", sessions.active, self._drain_seconds)
+        _log.info("draining: %d sessions may run on for %g s", sessions.count, self._drain_seconds)
         drain = asyncio.ensure_future(sessions.drain(self._drain_seconds))
         hurry = asyncio.ensure_future(self._hurry.wait())
         try:
@@ -126,7 +126,7 @@ class _Server(uvicorn.Server):
         if drain.done():
             drain.result()
             return
-        _log.warning("the drain was cut short: %d sessions are cut off", sessions.active)
+        _log.warning("the drain was cut short: %d sessions are cut off", sessions.count)
         drain.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await drain
