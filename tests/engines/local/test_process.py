@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -27,7 +28,7 @@ def alive(pid: int) -> bool:
 
 @pytest.fixture
 async def made(models_dir: Path) -> AsyncIterator[EngineProcess]:
-    process = EngineProcess(models_dir, LocalOptions(threads=1), ping_interval=0.05, ping_timeout=0.5)
+    process = EngineProcess(models_dir, LocalOptions(threads=1), ping_interval=0.05, ping_timeout=2.0)
     yield process
     await process.close()
 
@@ -126,7 +127,7 @@ async def test_a_child_that_cannot_start_is_unavailable(tmp_path: Path, monkeypa
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     process = EngineProcess(tmp_path)
     try:
-        with pytest.raises(EngineError, match=r"the engine process is down: .*no-python") as caught:
+        with pytest.raises(EngineError, match=r"the engine process is being restarted: .*no-python") as caught:
             await process.load("stt")
         assert caught.value.kind == "unavailable"
     finally:
@@ -135,7 +136,14 @@ async def test_a_child_that_cannot_start_is_unavailable(tmp_path: Path, monkeypa
 
 async def test_a_child_that_writes_rubbish_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "rubbish"
-    program.write_text("#!/bin/sh\nread -r line\nprintf 'rubbish that is no frame'\nexec cat >/dev/null\n")
+    hello = wire.frame(wire.Pong(0))
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\n"
+        f"sys.stdout.buffer.write({hello!r}); sys.stdout.flush()\n"
+        "while b'a word' not in sys.stdin.buffer.read1(): pass\n"
+        "print('rubbish that is no frame', flush=True)\n"
+        "sys.stdin.read()\n"
+    )
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
     process = EngineProcess(tmp_path)
@@ -143,7 +151,7 @@ async def test_a_child_that_writes_rubbish_is_replaced(tmp_path: Path, monkeypat
         await process.start()
         pid = process.pid
         with pytest.raises(EngineError) as caught:
-            async for _ in process.stream(lambda id: wire.Speak(id, "line\n", "", 1.0)):
+            async for _ in process.stream(lambda id: wire.Speak(id, "a word", "", 1.0)):
                 pass
         assert caught.value.kind == "crashed"
         assert pid is not None
@@ -152,7 +160,7 @@ async def test_a_child_that_writes_rubbish_is_replaced(tmp_path: Path, monkeypat
         await process.close()
 
 
-def test_the_child_does_not_outlive_its_server(tmp_path: Path) -> None:
+def test_the_child_does_not_outlive_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server = f"""
 import asyncio, os, signal
 from pathlib import Path
@@ -167,7 +175,10 @@ async def main():
 asyncio.run(main())
 """
     # The child inherits the pipe of stderr: reading that to its end is waiting for the child's, and times out else.
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     done = subprocess.run([sys.executable, "-c", server], capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
     assert int(done.stdout) > 0
     assert done.stderr == b""
+    assert list(Path(tempfile.gettempdir()).glob("antiphon-*")) == []

@@ -20,7 +20,7 @@ def vad(models_dir: Path) -> SileroVad:
 
 
 def frames_of(pcm: PCM) -> Frames:
-    return pcm[: len(pcm) // 512 * 512].reshape(-1, 512).astype(np.float32) / 32768
+    return pcm[: len(pcm) // 512 * 512].reshape(-1, 512).astype(np.float32) / np.float32(32768)
 
 
 def run(vad: SileroVad, frames: Frames) -> Frames:

@@ -24,12 +24,15 @@ def test_the_first_frame_must_start_it() -> None:
 
 
 def test_it_answers_pings_and_ends_with_its_input(tmp_path: Path) -> None:
-    start = wire.Start(0, str(tmp_path), LocalOptions().as_dict(), str(tmp_path))
+    private_dir = tmp_path / "private"
+    private_dir.mkdir()
+    start = wire.Start(0, str(tmp_path), LocalOptions().as_dict(), str(private_dir))
     sent = wire.frame(start) + wire.frame(wire.Ping(7)) + wire.frame(wire.Ping(8))[:-1]
     done = subprocess.run(COMMAND, input=sent, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0
-    assert done.stdout == wire.frame(wire.Pong(7))
+    assert done.stdout == wire.frame(wire.Pong(0)) + wire.frame(wire.Pong(7))
     assert done.stderr == b""
+    assert not private_dir.exists(), "a server that was killed cannot sweep it"
 
 
 @pytest.mark.models

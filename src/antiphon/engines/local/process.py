@@ -101,7 +101,7 @@ class EngineProcess:
             try:
                 await asyncio.wait_for(self._up.wait(), _START_TIMEOUT)
             except TimeoutError:
-                raise EngineError(self.name, "unavailable", f"the engine process is down: {self._trouble}") from None
+                raise EngineError(self.name, "unavailable", self._trouble or "the engine process is starting") from None
             if self._closed:
                 raise EngineError(self.name, "unavailable", "the engine was closed")
 
@@ -132,16 +132,20 @@ class EngineProcess:
         while True:
             private_dir = tempfile.mkdtemp(prefix="antiphon-")
             born = time.monotonic()
+            why, code = "", None
             try:
                 await self._live(private_dir)
+            except TimeoutError:  # an OSError, too
+                why = f"the engine process did not start within {_START_TIMEOUT:.0f} s"
             except (OSError, msgspec.DecodeError) as error:
-                self._trouble = str(error)
+                why = f"the engine process is being restarted: {error}"
             finally:
                 self._up.clear()
                 try:
-                    await self._bury()
+                    code = await self._bury()
                 finally:
                     shutil.rmtree(private_dir, ignore_errors=True)
+                    self._trouble = why or f"the engine process ended (exit code {code}) and is being restarted"
                     self._fail("crashed", self._trouble)
             deaths = 1 if time.monotonic() - born > _SETTLED else deaths + 1
             await asyncio.sleep(_BACK_OFF[min(deaths, len(_BACK_OFF)) - 1])
@@ -154,28 +158,24 @@ class EngineProcess:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
         self._send(wire.Start(0, str(self.models_dir), self.options.as_dict(), private_dir))
+        output = self._process.stdout
+        assert output is not None
+        first = await asyncio.wait_for(_read(output), _START_TIMEOUT)
+        if first is None:
+            return
         for engine in self._loaded:
             self._loaded[engine] = False
             self._reload(engine)
         self._pinged = None
         self._up.set()
-        output = self._process.stdout
-        assert output is not None
-        while True:
-            try:
-                (length,) = wire.HEADER.unpack(await output.readexactly(wire.HEADER.size))
-                if length > wire.MAX_FRAME:
-                    raise msgspec.DecodeError(f"the engine process wrote a frame of {length} bytes")
-                body = await output.readexactly(length)
-            except asyncio.IncompleteReadError:
-                return
-            self._deliver(wire.read_reply(body))
+        while (reply := await _read(output)) is not None:
+            self._deliver(reply)
 
-    async def _bury(self) -> None:
-        """Make sure that the child is gone, and note how it went."""
+    async def _bury(self) -> int | None:
+        """Make sure that the child is gone; its exit code."""
         process = self._process
         if process is None:
-            return
+            return None
         if process.stdin is not None:
             process.stdin.close()
         killer = asyncio.get_running_loop().call_later(_GRACE, self._kill, process)
@@ -183,14 +183,13 @@ class EngineProcess:
             if self._closed:
                 # Its input has ended, so it leaves by itself; models that compute need not be waited for.
                 self._kill(process)
-            code = await process.wait()
+            return await process.wait()
         except asyncio.CancelledError:
             self._kill(process)
             raise
         finally:
             killer.cancel()
             self._process = None
-        self._trouble = f"the engine process ended (exit code {code}) and is being restarted"
 
     @staticmethod
     def _kill(process: Process) -> None:
@@ -287,6 +286,17 @@ class EngineProcess:
             elif now - self._pinged > self._ping_timeout:
                 self._kill(self._process)
         self._watch_over()
+
+
+async def _read(output: asyncio.StreamReader) -> wire.Reply | None:
+    """The child's next reply; None at the end of its output."""
+    try:
+        (length,) = wire.HEADER.unpack(await output.readexactly(wire.HEADER.size))
+        if length > wire.MAX_FRAME:
+            raise msgspec.DecodeError(f"the engine process wrote a frame of {length} bytes")
+        return wire.read_reply(await output.readexactly(length))
+    except asyncio.IncompleteReadError:
+        return None
 
 
 class _Loading(_Replies):

@@ -113,11 +113,11 @@ class SmartTurn:
             EngineError: kind unavailable: the model is missing or damaged, or the engine was closed.
         """
         try:
-            future = self._thread.submit(self._predict, audio)
+            future = asyncio.get_running_loop().run_in_executor(self._thread, self._predict, audio)
         except RuntimeError as error:
             raise EngineError(self.name, "unavailable", "the engine was closed") from error
         try:
-            return await asyncio.wrap_future(future)
+            return await future
         except ModelFileError as error:
             raise EngineError(self.name, "unavailable", str(error)) from error
 

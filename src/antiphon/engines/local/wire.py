@@ -23,7 +23,7 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True):
 
 
 class Start(_Message, frozen=True):
-    """The first frame: how the child is to work."""
+    """The first frame: how the child is to work; the first reply is a ``Pong``."""
 
     models_dir: str
     options: dict[str, Any]

@@ -7,6 +7,7 @@ never outlives the server. The main thread only reads; models run on the schedul
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -248,9 +249,11 @@ def main() -> None:
     if not isinstance(start, wire.Start):
         sys.exit("the engine process is started by the server: its first frame must be Start")
     worker = Worker(start, send)
+    send(wire.Pong(start.id))
     while (request := _read(sys.stdin.buffer)) is not None:
         worker.take(request)
     # Running models are not waited for, nor are their destructors: the server is gone or wants us gone.
+    shutil.rmtree(start.private_dir, ignore_errors=True)
     os._exit(0)
 
 
