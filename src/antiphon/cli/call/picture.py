@@ -33,19 +33,31 @@ _LETTER = 0.066
 """Inches that a letter of a word takes, on average."""
 
 
+def check(path: str | PathLike[str]) -> None:
+    """Find out whether a picture can be drawn, before there is a call to draw.
+
+    Raises:
+        UsageError: matplotlib is not installed, or the file's ending is none of its kinds.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+    except ModuleNotFoundError as error:
+        raise UsageError("--plot needs matplotlib: install it with pip install 'antiphon[plot]'") from error
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    if Path(path).suffix.removeprefix(".").lower() not in kinds:
+        raise UsageError(f"{fspath(path)}: expected a picture's ending, one of {', '.join(sorted(kinds))}")
+
+
 def draw(call: Call, path: str | PathLike[str]) -> None:
     """Write the picture of a call; the file's ending says as what (png, svg, pdf).
 
     Raises:
-        UsageError: matplotlib is not installed, the ending is unknown, or the file cannot be written.
+        UsageError: The file cannot be written, or what `check` says.
     """
-    try:
-        import matplotlib
+    check(path)
+    import matplotlib
+    from matplotlib.figure import Figure
 
-        matplotlib.use("agg", force=False)
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise UsageError("--plot needs matplotlib: install it with pip install 'antiphon[plot]'") from error
     total = max(call.seconds, 0.5)
     rows = min(_MOST_ROWS, max(1, round(total / ROW_SECONDS)))
     span = total / rows
@@ -65,8 +77,6 @@ def draw(call: Call, path: str | PathLike[str]) -> None:
             _row(axis, call, levels, index * span, span, total)
         try:
             figure.savefig(path, dpi=150)
-        except ValueError as error:
-            raise UsageError(f"{fspath(path)}: expected a picture's ending such as .png or .svg: {error}") from error
         except OSError as error:
             raise UsageError(f"{fspath(path)}: cannot be written: {error.strerror or error}") from error
 

@@ -42,8 +42,12 @@ class Outputs:
         """Find out before the call whether its files can be written after it.
 
         Raises:
-            UsageError: A directory is missing.
+            UsageError: A directory is missing, or a picture cannot be drawn.
         """
+        if self.picture is not None:
+            from antiphon.cli.call.picture import check  # imports matplotlib
+
+            check(self.picture)
         for path in (self.wav, self.picture, self.recording):
             if path is not None and not path.resolve().parent.is_dir():
                 raise UsageError(f"{path}: cannot be written: there is no directory {path.resolve().parent}")
