@@ -111,7 +111,7 @@ async def test_readiness_follows_engines_database_and_drain(settings: Settings) 
 
 async def test_metrics_count_requests_by_route_and_sessions_when_asked(settings: Settings) -> None:
     class Manager:
-        active = 3
+        count = 3
 
         async def drain(self, timeout: float) -> None:
             raise AssertionError("nobody drains here")
