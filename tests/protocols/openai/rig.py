@@ -226,6 +226,7 @@ class Rig:
         while not self.wire.sent and self.wire.code is None:
             self.wire.changed.clear()
             await self.wire.changed.wait()
+        await asyncio.sleep(0)  # the lookup behind it is over one turn of the loop later
         return self
 
     @property

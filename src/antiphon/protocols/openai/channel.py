@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -15,7 +15,16 @@ from antiphon.audio.formats import FormatName
 from antiphon.core import events as ev
 from antiphon.core import inputs as inp
 from antiphon.core.config import Config
-from antiphon.core.items import INPUT_RATE, OUTPUT_RATE, AudioRef, Item, McpApprovalResponse
+from antiphon.core.items import (
+    INPUT_RATE,
+    OUTPUT_RATE,
+    AudioRef,
+    FunctionCall,
+    FunctionCallOutput,
+    Item,
+    McpApprovalResponse,
+    Message,
+)
 from antiphon.protocols.openai.codec import Ear, Voice, clip_samples, encoded
 from antiphon.protocols.openai.dialect import Dialect
 from antiphon.protocols.openai.errors import WireError, error_event
@@ -61,7 +70,7 @@ _OVERRIDES = 16
 _COMMIT_MINIMUM = INPUT_RATE // 10
 """100 ms: what a commit takes at least."""
 
-Later = Awaitable[None] | None
+Later = Coroutine[Any, Any, None] | None
 """What handling an event leaves to do: nothing, or a wait (for a prompt's text) that the next events stand behind."""
 
 
@@ -167,7 +176,7 @@ class Channel:
             return None
         return None if later is None else self._later(later, event.event_id)
 
-    async def _later(self, later: Awaitable[None], event_id: str | None) -> None:
+    async def _later(self, later: Coroutine[Any, Any, None], event_id: str | None) -> None:
         try:
             await later
         except WireError as error:
@@ -243,6 +252,8 @@ class Channel:
 
     def _item_create(self, event: ItemCreate) -> Later:
         item = core_item(event.item, self._clip)
+        if self._dialect.beta and not isinstance(item, Message | FunctionCall | FunctionCallOutput):
+            raise WireError("invalid_value", "Expected an item without MCP, which came after beta.", "item.type")
         self._session.do(inp.AddItem, item=item, after=event.previous_item_id, command_id=event.event_id)
         if isinstance(item, McpApprovalResponse):
             self._session.do(

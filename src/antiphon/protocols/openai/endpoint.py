@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Coroutine
+from typing import Any
 
 from antiphon.core import events as ev
 from antiphon.core import inputs as inp
@@ -160,19 +161,20 @@ class RealtimeEndpoint:
             return
         self._backlog.append(data)
 
-    def _wait(self, work: Awaitable[None]) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._waiting(work))
+    def _wait(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = asyncio.get_running_loop().create_task(work)
+        self._task.add_done_callback(self._waited)
 
-    async def _waiting(self, work: Awaitable[None]) -> None:
-        try:
-            await work
-        except asyncio.CancelledError:
-            raise
-        except Exception:
-            _log.exception("an OpenAI Realtime connection failed")
+    def _waited(self, task: asyncio.Task[None]) -> None:
+        """Go on with what came meanwhile."""
+        if task.cancelled():
+            return
+        self._task = None
+        problem = task.exception()
+        if problem is not None:
+            _log.error("an OpenAI Realtime connection failed", exc_info=problem)
             error = WireError("server_error", "The server failed to look something up.", type="server_error")
             self._fail(error, BROKEN, "server_error")
-        self._task = None
         while self._backlog and self._task is None and not self._over:
             data = self._backlog.popleft()
             self._backlog_bytes -= len(data)

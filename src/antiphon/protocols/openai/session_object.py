@@ -177,6 +177,9 @@ def merge_beta(
             "Passing a realtime session update event to a transcription session is not allowed.",
             "session",
         )
+    for n, tool in enumerate(patch.tools or ()):
+        if isinstance(tool, McpTool):
+            raise WireError("invalid_value", "Expected a function: MCP came after beta.", f"session.tools[{n}].type")
     return replace(
         session,
         model=_merge(patch.model, session.model, settings.model) if start else session.model,
