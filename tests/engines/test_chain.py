@@ -272,6 +272,22 @@ def test_rubbish_before_the_first_word_goes_to_the_next(answer: Callable[[], obj
     assert str(caught.value) == f"model: {why}"
 
 
+def test_tool_calls_are_passed_on() -> None:
+    calls = (LlmCall(0, "", "c1", "look"), LlmCall(0, "{}"), LlmCall(1, "{}", "c2", "time"), LlmDone())
+
+    async def main() -> list[LlmChunk]:
+        return [c async for c in LlmChain([Model(streaming(*calls))]).generate(ASKED)]
+
+    assert tuple(run_virtual(main())) == calls
+
+
+def test_an_engine_that_refuses_at_once() -> None:
+    def refuse() -> object:
+        raise EngineError("model", "rejected", "no")
+
+    assert run_virtual(text_of(LlmChain([Model(refuse), llm("b")], QUICK))) == "b answers"
+
+
 def test_a_filtered_answer_may_be_empty() -> None:
     async def main() -> list[LlmChunk]:
         return [c async for c in LlmChain([Model(streaming(LlmDone("content_filter")))]).generate(ASKED)]
@@ -414,6 +430,14 @@ def test_it_is_warm_when_one_engine_is() -> None:
     assert good.warm == 1
     with pytest.raises(EngineError, match="no model file"):
         run_virtual(LlmChain([bad]).warm_up())
+
+
+def test_an_engine_that_answers_is_warm_whatever_its_warm_up_said() -> None:
+    chain = LlmChain([Cold(streaming(LlmText("well"), LlmDone()), "late")])
+    with pytest.raises(EngineError):
+        run_virtual(chain.warm_up())
+    assert run_virtual(text_of(chain)) == "well"
+    assert chain.readiness() == {"late": "warm"}
 
 
 def test_warming_can_be_seen_and_cancelled() -> None:

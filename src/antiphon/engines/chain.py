@@ -66,6 +66,11 @@ class _Link(Generic[E]):
     resting_until: float = 0.0
     state: str = "cold"
 
+    def answered(self) -> None:
+        """It works, whatever it did before."""
+        self.resting_until = 0.0
+        self.state = "warm"
+
 
 class _Attempts(Generic[E]):
     """Whom to ask next, given how the earlier ones failed: an asynchronous iterator that backs off."""
@@ -207,7 +212,7 @@ class _Chain(Generic[E]):
                         given = True
                         yield good
                 check.finish()
-                link.resting_until = 0.0
+                link.answered()
                 return
             except EngineError as problem:
                 if given:
@@ -245,7 +250,7 @@ class SttChain(_Chain[Stt]):
             except EngineError as problem:
                 attempts.failed(problem)
             else:
-                link.resting_until = 0.0
+                link.answered()
                 return good
         raise attempts.error(self.name)
 

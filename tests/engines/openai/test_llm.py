@@ -274,12 +274,40 @@ async def test_the_environments_key_is_for_openai_only(
     server: Server, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-environment")
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-environment")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-environment")
     server.events(words("ok", "stop"))
     await collect(make(api_key=""))
     assert server.received[0].headers["authorization"] == "Bearer none"
+    assert "environment" not in str(server.received[0].headers)
 
 
 async def test_tools_that_are_no_tools_are_refused_before_anything_is_sent(server: Server, make: Any) -> None:
     problem = await failure(make(), LlmRequest(ASKED.history, tools=(Tool("look", parameters="[]"),)))
     assert problem.kind == "rejected"
     assert not server.received
+
+
+@pytest.mark.parametrize(
+    ("pieces", "said"),
+    [
+        (["<think>Well", " now</think>", "\n\nHello ", "there."], "Hello there."),
+        (["\n<th", "ink>a </thi", "nk> Hel", "lo"], "Hello"),
+        (["<th", "orn> it is"], "<thorn> it is"),
+        (["Say <think>", "this</think>"], "Say <think>this</think>"),
+        (["<th"], "<th"),
+        (["<think>never", " ending"], ""),
+    ],
+)
+async def test_thoughts_are_not_said(server: Server, make: Any, pieces: list[str], said: str) -> None:
+    for _ in range(2):
+        server.events(*map(words, pieces), words(None, "stop"))
+    for thoughts, expected in ((False, said), (True, "".join(pieces))):
+        got = await collect(make(thoughts=thoughts))
+        assert "".join(c.delta for c in got if isinstance(c, LlmText)) == expected
+        assert got[-1] == LlmDone("stop")
+
+
+async def test_usage_and_empty_chunks_of_other_servers(server: Server, make: Any) -> None:
+    server.events({"choices": []}, words("ok"), {"usage": {"prompt_tokens": "many"}}, words(None, "stop"))
+    assert await collect(make()) == [LlmText("ok"), LlmDone("stop")]

@@ -116,3 +116,9 @@ async def test_a_failing_and_a_hanging_endpoint(server: Server, make: Any, speci
     with pytest.raises(EngineError) as caught:
         await make(timeout=0.05).transcribe(SttRequest(AUDIO))
     assert caught.value.kind == "timeout"
+
+
+async def test_warm_up_asks_for_the_models(server: Server, make: Any) -> None:
+    server.json({"object": "list", "data": []})
+    await make().warm_up()
+    assert server.received[0].path == "/v1/models"

@@ -141,3 +141,9 @@ async def test_closing_hangs_up(server: Server, make: Any, special: tuple[object
     assert (await anext(stream)).audio.size
     await stream.aclose()
     await asyncio.wait_for(server.left.wait(), 5)
+
+
+async def test_warm_up_asks_for_the_models(server: Server, make: Any) -> None:
+    server.json({"object": "list", "data": []})
+    await make().warm_up()
+    assert server.received[0].path == "/v1/models"

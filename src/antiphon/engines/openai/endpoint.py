@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,10 +46,16 @@ class Endpoint:
                 max_retries=0,
                 default_headers=dict(options.headers) or None,
             )
+            if not options.own:
+                # Taken from the environment as well, and nobody else's business.
+                self._client.organization = self._client.project = None
         return self._client
 
-    async def warm_up(self) -> None:
+    async def warm_up(self, resource: Callable[[AsyncOpenAI], object]) -> None:
         """Open a connection and see whether the key is taken, by asking for the list of models.
+
+        Args:
+            resource: the part of the SDK that will be used; touching it imports it, which takes a while.
 
         Raises:
             EngineError: the endpoint cannot be reached or refuses the key.
@@ -57,6 +63,7 @@ class Endpoint:
         import openai
 
         with self.errors():
+            resource(self.client)
             try:
                 await self.client.models.list()
             except (openai.NotFoundError, openai.BadRequestError, openai.UnprocessableEntityError):

@@ -41,7 +41,7 @@ class OpenAiLlm:
 
     async def warm_up(self) -> None:
         """Connect, and see whether the key is taken."""
-        await self._endpoint.warm_up()
+        await self._endpoint.warm_up(lambda client: client.chat.completions)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -57,14 +57,15 @@ class OpenAiLlm:
         body = self._body(request)
         with self._endpoint.errors():
             stream = await self._endpoint.client.chat.completions.create(**body)
-            answer = _Answer(self._endpoint)
+            answer = _Answer(self._endpoint, thoughts=self._options.thoughts)
             try:
                 async for chunk in stream:
                     for piece in answer.take(chunk):
                         yield piece
             finally:
                 await stream.close()
-            yield answer.end()
+            for last in answer.end():
+                yield last
 
     def _body(self, request: LlmRequest) -> dict[str, Any]:
         options = self._options
@@ -100,8 +101,9 @@ class OpenAiLlm:
 class _Answer:
     """Reads the chunks of one stream. The SDK does not validate them, so every field is looked at with care."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, *, thoughts: bool) -> None:
         self._endpoint = endpoint
+        self._thoughts = None if thoughts else _Thoughts()
         self._finish: str | None = None
         self._usage = Usage()
         self._ids: list[str] = []
@@ -125,16 +127,21 @@ class _Answer:
                 if text:
                     if not isinstance(text, str):
                         raise self._endpoint.bad_output(f"expected text, got {type(text).__name__}")
-                    yield LlmText(text)
+                    spoken = text if self._thoughts is None else self._thoughts.spoken(text)
+                    if spoken:
+                        yield LlmText(spoken)
             for call in getattr(delta, "tool_calls", None) or ():
                 yield self._call(call)
             self._finish = getattr(choice, "finish_reason", None) or self._finish
 
-    def end(self) -> LlmDone:
+    def end(self) -> Iterator[LlmText | LlmDone]:
         """The stream ended: was it meant to?"""
         if self._finish is None:
             raise self._endpoint.bad_output("the answer broke off")
-        return LlmDone(_FINISH.get(self._finish, "stop"), self._usage)
+        rest = "" if self._thoughts is None else self._thoughts.rest()
+        if rest:
+            yield LlmText(rest)
+        yield LlmDone(_FINISH.get(self._finish, "stop"), self._usage)
 
     def _call(self, call: Any) -> LlmCall:
         function = getattr(call, "function", None)
@@ -150,6 +157,38 @@ class _Answer:
             self._ids.append(call_id or f"call_{secrets.token_hex(8)}")
             return LlmCall(ours, delta, self._ids[ours], name)
         return LlmCall(ours, delta)
+
+
+class _Thoughts:
+    """Leaves out what stands between ``<think>`` and ``</think>`` at the very start, however the stream cuts it."""
+
+    _OPEN, _CLOSE = "<think>", "</think>"
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._over = False
+
+    def spoken(self, text: str) -> str:
+        """What of a piece, and of those held back before it, is to be said."""
+        if self._over:
+            return text
+        self._held = (self._held + text).lstrip()
+        if not self._held.startswith(self._OPEN):
+            if self._OPEN.startswith(self._held):
+                return ""
+            return self.rest()
+        _, closed, said = self._held.partition(self._CLOSE)
+        said = said.lstrip()
+        if not closed or not said:
+            return ""
+        self._over = True
+        return said
+
+    def rest(self) -> str:
+        """What is still held back when nothing follows; thoughts that never ended are not said."""
+        self._over = True
+        held, self._held = self._held, ""
+        return "" if held.startswith(self._OPEN) else held
 
 
 def _usage(usage: object) -> Usage:

@@ -46,6 +46,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Ask for token counts (``stream_options``); some servers refuse that."""
     images: bool = True
     """Pass pictures on; without, the model is not shown them."""
+    thoughts: bool = False
+    """Say aloud what a reasoning model writes between ``<think>`` and ``</think>`` at the start of an answer."""
 
     language: str | None = None
     prompt: str = ""

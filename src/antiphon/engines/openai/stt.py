@@ -37,7 +37,7 @@ class OpenAiStt:
 
     async def warm_up(self) -> None:
         """Connect, and see whether the key is taken."""
-        await self._endpoint.warm_up()
+        await self._endpoint.warm_up(lambda client: client.audio.transcriptions)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -36,7 +36,7 @@ class OpenAiTts:
 
     async def warm_up(self) -> None:
         """Connect, and see whether the key is taken."""
-        await self._endpoint.warm_up()
+        await self._endpoint.warm_up(lambda client: client.audio.speech)
 
     async def close(self) -> None:
         """Close the connections."""
