@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from realtime_script import ScriptedServer, Wire  # noqa: E402
+from realtime_script import ScriptedServer, Wire
 
 
 @pytest.fixture(params=["ga", "beta"])

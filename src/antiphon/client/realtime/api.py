@@ -51,6 +51,8 @@ logger = logging.getLogger("antiphon.client.realtime")
 HIGH_WATER = 2**20
 MAX_BUFFERED = 64 * 2**20
 LOGGED_CHARACTERS = 120
+WAITER_STEPS = 3
+"""Turns of the loop a waiter gets to go on: one for a coroutine, more for tasks that wait for tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class RealtimeAPI(RealtimeEventHandler):
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
         self._key_error: BadKeyError | None = None
         self._attempt = 0
+        self._resumed = False
 
     @property
     def url(self) -> str:
@@ -322,6 +325,11 @@ class RealtimeAPI(RealtimeEventHandler):
         try:
             async for message in socket:
                 self._incoming(message)
+                if self._resumed:
+                    # Whoever waited for this event may wait for the next one: let them, before it is dispatched.
+                    self._resumed = False
+                    for _ in range(WAITER_STEPS):
+                        await asyncio.sleep(0)
                 while not self._closing and any(stream.full for stream in self._streams):
                     self._room.clear()
                     await self._room.wait()
@@ -432,6 +440,9 @@ class RealtimeAPI(RealtimeEventHandler):
         elif self.debug:
             print(line, file=sys.stderr)
         logger.debug("%s", line)
+
+    def _waiter_resumed(self) -> None:
+        self._resumed = True
 
     def _callback_failed(self, error: CallbackError) -> None:
         super()._callback_failed(error)

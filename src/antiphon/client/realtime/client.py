@@ -188,10 +188,12 @@ class RealtimeClient(RealtimeEventHandler):
 
     async def disconnect(self) -> None:
         """Close the connection and clear the conversation; handlers, tools and configuration stay."""
+        self._calls.spared = asyncio.current_task()
         await self.realtime.disconnect()
         tasks = self._calls.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self._calls.spared = None
         self.session = None
         self.conversation.clear()
 
@@ -495,6 +497,9 @@ class RealtimeClient(RealtimeEventHandler):
         if "audio" in wire and not isinstance(wire["audio"], str):
             wire["audio"] = base64.b64encode(self._input.encode(wire["audio"], rate)).decode()
         return wire
+
+    def _waiter_resumed(self) -> None:
+        self.realtime._waiter_resumed()
 
     def _callback_failed(self, error: CallbackError) -> None:
         super()._callback_failed(error)

@@ -465,7 +465,7 @@ class RealtimeConversation:
             own = item.part(index) or {}
             part = {key: value for key, value in wire_part.items() if key != "audio"}
             for key in ("text", "transcript"):
-                if not part.get(key) and own.get(key):
+                if not part.get(key) and own.get(key) is not None:
                     part[key] = own[key]
             merged.append(part)
         item.raw["content"] = merged

@@ -92,7 +92,8 @@ class RealtimeEventHandler:
     async def wait_for_next(self, name: str, timeout: float | None = None) -> Any:
         """Wait for the next event `name` and return its payload.
 
-        The wait starts with the call of the coroutine's first step: dispatches before it do not count.
+        Events before the wait do not count. On a client, waits in a row miss nothing: whoever waited goes on before
+        the next event is dispatched.
 
         Args:
             name: the event.
@@ -102,18 +103,23 @@ class RealtimeEventHandler:
             RealtimeTimeoutError: nothing came in time.
             ConnectionClosedError, BadKeyError: the connection ended meanwhile.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
         waiters = self._waiters.setdefault(name, [])
         waiters.append(future)
+
+        def expire() -> None:
+            if not future.done():
+                future.set_exception(RealtimeTimeoutError(f'event "{name}"', timeout or 0.0))
+
+        timer = None if timeout is None else loop.call_later(timeout, expire)
         try:
-            done, _ = await asyncio.wait({future}, timeout=timeout)
-            if not done:
-                raise RealtimeTimeoutError(f'event "{name}"', timeout or 0.0)
-            return future.result()
+            return await future
         finally:
+            if timer is not None:
+                timer.cancel()
             if future in waiters:
                 waiters.remove(future)
-            future.cancel()
 
     def clear_event_handlers(self) -> bool:
         """Forget all callbacks; waits that run go on. Returns True."""
@@ -136,6 +142,7 @@ class RealtimeEventHandler:
         for future in self._waiters.pop(name, ()):
             if not future.done():
                 future.set_result(event)
+                self._waiter_resumed()
         return True
 
     async def callbacks_done(self, timeout: float | None = None) -> bool:
@@ -195,6 +202,9 @@ class RealtimeEventHandler:
                 if not future.done():
                     future.set_exception(error)
         self._waiters.clear()
+
+    def _waiter_resumed(self) -> None:
+        """Take note that somebody who waited will go on."""
 
     def _callback_failed(self, error: CallbackError) -> None:
         logger.error("%s", error, exc_info=error.__cause__)

@@ -33,6 +33,9 @@ class ToolCalls:
     Args:
         toolbox: what can be run.
         send: sends a client event.
+
+    Attributes:
+        spared: task that `cancel` leaves alone.
     """
 
     def __init__(self, toolbox: ToolBox, send: Send) -> None:
@@ -40,6 +43,7 @@ class ToolCalls:
         self._send = send
         self._calls: dict[str, _Calls] = {}
         self._ran: set[str] = set()
+        self.spared: asyncio.Task[object] | None = None
 
     def start(self, item: Item, response_id: str) -> None:
         """Run the tool of a completed function_call item; a second time for the same item does nothing."""
@@ -63,9 +67,9 @@ class ToolCalls:
     def cancel(self) -> set[asyncio.Task[None]]:
         """Cancel what runs, for the session that wanted it is over; gives the tasks, to be awaited where possible.
 
-        A tool that itself ends the session is not cancelled, only not answered.
+        The tool that itself ends the session (`spared`) is not cancelled, only not answered.
         """
-        tasks = {task for calls in self._calls.values() for task in calls.tasks} - {asyncio.current_task()}
+        tasks = {task for calls in self._calls.values() for task in calls.tasks} - {self.spared}
         for task in tasks:
             task.cancel()
         self._calls.clear()
