@@ -6,6 +6,8 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from antiphon.core.inputs import Word
 from antiphon.core.items import Message, Text
@@ -351,6 +353,38 @@ def test_cancelling_in_the_back_off_asks_nobody_again() -> None:
 
     run_virtual(main())
     assert len(engine.requests) == 1
+
+
+faults = st.sampled_from(
+    ["timeout", "unavailable", "crashed", "rejected", "bad_output", "rubbish", "truncated", "hang"]
+)
+plans = st.lists(st.lists(st.tuples(faults, st.integers(0, 4)), max_size=4), min_size=1, max_size=3)
+
+
+@given(plans)
+def test_an_answer_is_one_engines_from_its_first_word_on(plan: list[list[tuple[Any, int]]]) -> None:
+    """Whatever fails, and when: no two engines' words are mixed, and a failure after the first word ends the answer."""
+    engines = [
+        llm(name, *[Rule(text=f"{name}1 {name}2 {name}3", fail=fault, after=after, times=1) for fault, after in rules])
+        for name, rules in zip("abc", plan, strict=False)
+    ]
+    said: list[str] = []
+
+    async def main() -> bool:
+        try:
+            async for chunk in LlmChain(engines, QUICK).generate(ASKED):
+                if isinstance(chunk, LlmText):
+                    said.append(chunk.delta)
+        except EngineError:
+            return False
+        return True
+
+    whole = run_virtual(main())
+    words = "".join(said).split()
+    speaker = words[0][0] if words else ""
+    assert words in ([f"{speaker}{n}" for n in (1, 2, 3)][: len(words)], [speaker, "answers"])
+    assert not whole or words[-1] in ("answers", f"{speaker}3")
+    assert all(len(engine.requests) <= 1 + QUICK.retries for engine in engines)
 
 
 # --- speech ----------------------------------------------------------------------------------------------------------

@@ -159,6 +159,22 @@ def test_what_is_not_ready_is_told_and_what_cannot_close_closes_nothing_else_dow
     assert [e.closed for e in (turn, stt, llm, tts)] == [1, 1, 1, 1]
 
 
+def test_warming_up_goes_on_until_everything_is_ready(made: list[Any], caplog: pytest.LogCaptureFixture) -> None:
+    engines = build(table(Spec("local", "local")), NOWHERE)
+    turn, _, llm, _ = made[0][2]
+    llm.broken = True
+
+    async def main() -> float:
+        asyncio.get_running_loop().call_later(25, setattr, llm, "broken", False)
+        await engines.keep_warming(every=10.0)
+        return asyncio.get_running_loop().time()
+
+    assert run_virtual(main()) == 30.0
+    assert engines.ready
+    assert (turn.warmed, llm.warmed) == (1, 4)
+    assert caplog.messages == ["an engine is not ready: local: no model"] * 3
+
+
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 

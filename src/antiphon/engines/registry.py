@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
@@ -24,6 +25,8 @@ from antiphon.errors import ConfigError
 if TYPE_CHECKING:
     from antiphon.engines.local import LocalEngines
     from antiphon.engines.scripted import Script
+
+log = logging.getLogger(__name__)
 
 GROUP = "antiphon.engines"
 """Entry points: a name, and a :class:`Factory`."""
@@ -138,6 +141,18 @@ class EngineSet:
         if failures:
             raise ExceptionGroup("engines are not ready", failures)
 
+    async def keep_warming(self, every: float = 15.0) -> None:
+        """Warm up, and try again every so many seconds until each role is ready: endpoints may start after us."""
+        while True:
+            try:
+                await self.warm_up()
+            except ExceptionGroup as failed:
+                for problem in failed.exceptions:
+                    log.error("an engine is not ready: %s", problem)
+                await asyncio.sleep(every)
+            else:
+                return
+
     async def close(self) -> None:
         """Close everything, even when something fails to.
 
@@ -151,6 +166,8 @@ class EngineSet:
             raise ExceptionGroup("engines did not close", failures)
 
     async def _warm_up_turn(self) -> None:
+        if self._turn_state == "warm":
+            return
         self._turn_state = "warming"
         try:
             await self.turn.warm_up()
