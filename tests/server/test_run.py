@@ -66,7 +66,7 @@ async def running(settings: Settings, ws_protocol: type[asyncio.Protocol] | None
 class Sessions:
     """A session manager whose sessions end when the test says so."""
 
-    active: int = 1
+    count: int = 1
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     timeouts: list[float] = field(default_factory=list)
