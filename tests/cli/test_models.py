@@ -8,7 +8,7 @@ import pytest
 
 from antiphon.cli import models as command
 from antiphon.cli.app import run
-from antiphon.engines.local.catalogue import Member, Model, Package
+from antiphon.engines.local.catalogue import JOE, Member, Model, Package
 
 CONTENT = b"weights" * 1000
 
@@ -79,6 +79,14 @@ def test_an_added_model_is_listed(
     assert "added qwen (0.0 MB); use it with llm = 'qwen' under [engines.local]" in capsys.readouterr().out
     assert run(["models", "list"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["qwen", "llm", "ready"]
+
+
+def test_a_voice_that_was_not_cut_is_told(catalogue: Model, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    voice = home / JOE.target(".onnx").target
+    voice.parent.mkdir(parents=True)
+    voice.write_bytes(b"a voice")
+    assert run(["models", "fetch"]) == 0
+    assert "the voice is not cut for streaming and speaks sentence by sentence" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

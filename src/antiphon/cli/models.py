@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from antiphon.engines.local import added, models
-from antiphon.engines.local.catalogue import CATALOGUE, Model
+from antiphon.engines.local.catalogue import CATALOGUE, JOE, Model
 from antiphon.errors import InputFileError, UsageError
 
 app = typer.Typer(
@@ -104,6 +104,13 @@ def fetch(
         typer.echo(f"fetched {', '.join(model.name for model in fetched)} into {directory}")
     else:
         typer.echo(f"all models are in {directory}")
+    voice = directory / JOE.target(".onnx").target
+    if voice.exists() and models.parts(directory, voice) is None:
+        typer.echo(
+            "the voice is not cut for streaming and speaks sentence by sentence: install the embedded engines with "
+            "pip install 'antiphon[local]', then fetch again",
+            err=True,
+        )
 
 
 def _wanted(names: list[str]) -> list[Model]:

@@ -134,14 +134,17 @@ async def test_a_child_that_cannot_start_is_unavailable(tmp_path: Path, monkeypa
         await process.close()
 
 
-async def test_a_child_that_writes_rubbish_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "rubbish"
+@pytest.mark.parametrize("answer", [b"rubbish that is no frame", wire.frame(wire.Pong(0, step=100.0))])
+async def test_a_child_that_writes_rubbish_or_whose_model_hangs_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    program = tmp_path / "child"
     hello = wire.frame(wire.Pong(0))
     program.write_text(
         f"#!{sys.executable}\nimport sys\n"
         f"sys.stdout.buffer.write({hello!r}); sys.stdout.flush()\n"
         "while b'a word' not in sys.stdin.buffer.read1(): pass\n"
-        "print('rubbish that is no frame', flush=True)\n"
+        f"sys.stdout.buffer.write({answer!r}); sys.stdout.flush()\n"
         "sys.stdin.read()\n"
     )
     program.chmod(0o755)

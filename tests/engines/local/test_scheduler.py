@@ -87,6 +87,16 @@ def test_a_cancelled_job_says_nothing_more_and_counts_itself_off(seen: Seen, gat
     assert seen.empty()
 
 
+def test_a_step_that_hangs_shows(seen: Seen, gate: threading.Event) -> None:
+    scheduler = Scheduler(1, seen.put)
+    assert scheduler.longest_step() == 0
+    hold(scheduler, gate)
+    assert 0 < scheduler.longest_step() < 60
+    gate.set()
+    scheduler.submit(1, words(1, 1), unexpected)
+    assert take(seen, 1) == [(1, "0")]
+
+
 def test_a_job_that_raises_fails_alone(seen: Seen) -> None:
     def broken() -> Work:
         yield Step(wire.Words(1, "so far"))

@@ -30,7 +30,7 @@ def test_it_answers_pings_and_ends_with_its_input(tmp_path: Path) -> None:
     sent = wire.frame(start) + wire.frame(wire.Ping(7)) + wire.frame(wire.Ping(8))[:-1]
     done = subprocess.run(COMMAND, input=sent, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0
-    assert done.stdout == wire.frame(wire.Pong(0)) + wire.frame(wire.Pong(7))
+    assert done.stdout == wire.frame(wire.Pong(0)) + wire.frame(wire.Pong(7, 0.0))
     assert done.stderr == b""
     assert not private_dir.exists(), "a server that was killed cannot sweep it"
 

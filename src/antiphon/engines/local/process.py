@@ -28,6 +28,8 @@ _BACK_OFF = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Seconds before each restart of a process that dies again and again; the last repeats."""
 _SETTLED = 30.0
 """Seconds of life after which a death counts as the first one."""
+_STEP_TIMEOUT = 60.0
+"""Seconds that one step of a model may take; the longest, loading a voice from a slow disk, takes a few."""
 _GRACE = 2.0
 """Seconds that a process may take to end by itself."""
 
@@ -38,7 +40,8 @@ class EngineProcess:
     """One child that runs STT, LLM and TTS for all sessions.
 
     A death fails what was pending (``EngineError``, kind crashed), and the child is started again with the engines that
-    had been loaded. Health is watched while requests are pending: a child that answers no ping is killed.
+    had been loaded. Health is watched while requests are pending: a child that answers no ping, or whose model hangs,
+    is killed.
 
     Args:
         models_dir: Where the model files are.
@@ -261,6 +264,8 @@ class EngineProcess:
     def _deliver(self, reply: wire.Reply) -> None:
         if isinstance(reply, wire.Pong):
             self._pinged = None
+            if reply.step > _STEP_TIMEOUT and self._process is not None:
+                self._kill(self._process)
             return
         # What was cancelled may still say something: nobody listens.
         if replies := self._calls.get(reply.id):

@@ -57,6 +57,7 @@ class Scheduler:
         self._waiting: list[_Job] = []
         self._jobs: dict[int, _Job] = {}
         self._order = itertools.count()
+        self._running: dict[int, float] = {}
         for number in range(threads):
             threading.Thread(target=self._run, name=f"models-{number}", daemon=True).start()
 
@@ -90,14 +91,22 @@ class Scheduler:
             if job := self._jobs.get(id):
                 job.cancelled = True
 
+    def longest_step(self) -> float:
+        """Seconds that the oldest running step has taken; 0 when none runs."""
+        with self._lock:
+            return max((time.monotonic() - since for since in self._running.values()), default=0.0)
+
     def _run(self) -> None:
+        thread = threading.get_ident()
         while True:
             with self._lock:
                 while not self._waiting:
                     self._lock.wait()
                 job = heapq.heappop(self._waiting)
+                self._running[thread] = time.monotonic()
             again = self._step(job)
             with self._lock:
+                del self._running[thread]
                 if again and not job.cancelled:
                     heapq.heappush(self._waiting, job)
                     self._lock.notify()

@@ -92,7 +92,8 @@ class Failed(_Message, frozen=True):
 
 
 class Pong(_Message, frozen=True):
-    pass
+    step: float = 0.0
+    """Seconds that the oldest running step has taken: a model that hangs shows here."""
 
 
 Reply = Words | Sound | Done | Failed | Pong

@@ -67,7 +67,7 @@ class Worker:
         """Act on a request; returns at once."""
         match request:
             case wire.Ping():
-                self._send(wire.Pong(request.id))
+                self._send(wire.Pong(request.id, self._scheduler.longest_step()))
             case wire.Cancel():
                 self._scheduler.cancel(request.id)
                 if stop := self._stops.get(request.id):
@@ -174,7 +174,7 @@ class Worker:
         resampler = Resampler(voice.rate, OUTPUT_RATE)
         sent = 0
         pending: list[tuple[str, int]] = []
-        for piece in voice.speak(request.text, request.speed):
+        for piece in voice.speak(request.text, min(max(request.speed, 0.25), 4.0)):
             pending += [(text, round(end * OUTPUT_RATE / voice.rate)) for text, end in piece.words]
             pcm = resampler.push((piece.audio * np.float32(32767)).astype(np.int16))
             sent += len(pcm)
@@ -229,8 +229,10 @@ def _read(source: IO[bytes]) -> wire.Request | None:
 
 def main() -> None:
     """Serve requests until the input ends."""
-    # Ctrl-C in a terminal reaches the whole group: the server decides when to stop.
+    # Ctrl-C in a terminal, and a service manager's stop, reach the whole group: the server decides when to stop, and
+    # while it drains, its sessions still speak.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # Libraries that print must not break the framing: the real output moves, and "stdout" becomes stderr.
     output = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)
