@@ -86,7 +86,7 @@ class Wire:
     # -------------------------------------------------------------- responses
 
     def response_created(self, response_id: str = "resp_1", *, out_of_band: bool = False) -> Event:
-        response = {
+        response: Event = {
             "id": response_id,
             "object": "realtime.response",
             "status": "in_progress",

@@ -6,6 +6,7 @@ import array
 import io
 import math
 import wave
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ RAW = SAMPLES.astype("<i2").tobytes()
         RAW,
         bytearray(RAW),
         memoryview(RAW),
-        memoryview(SAMPLES),
+        SAMPLES.data,
         SAMPLES,
         SAMPLES.astype(">i2"),
         SAMPLES.reshape(-1, 1),
@@ -48,8 +49,8 @@ def test_int16_in_any_container_keeps_its_samples(audio: object) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_floats_are_scaled_and_clipped(kind: type) -> None:
-    audio = np.array([0, 1, -1, 0.5, 7, -7], dtype=kind)
+def test_floats_are_scaled_and_clipped(kind: Any) -> None:
+    audio: Any = np.array([0, 1, -1, 0.5, 7, -7], dtype=kind)
     assert np.frombuffer(to_pcm16(audio), "<i2").tolist() == [0, 32767, -32768, 16383, 32767, -32768]
 
 

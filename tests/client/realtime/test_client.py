@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -465,7 +466,7 @@ async def test_audio_of_another_rate_is_resampled_as_one_stream(client: Realtime
 
 async def test_wrong_audio_is_told_what_is_expected(client: RealtimeClient) -> None:
     await client.connect()
-    with pytest.raises(AudioTypeError, match="expected bytes, bytearray or memoryview .* got list"):
+    with pytest.raises(AudioTypeError, match=r"expected bytes, bytearray or memoryview .* got list"):
         client.append_input_audio([1, 2])
 
 
@@ -1031,8 +1032,6 @@ async def test_waits_outlive_a_reconnection(server: ScriptedServer) -> None:
 async def test_any_order_of_events_leaves_the_client_alive(
     client: RealtimeClient, server: ScriptedServer, seed: int
 ) -> None:
-    import random
-
     rng = random.Random(seed)
     wire: Wire = server.wire
     client.add_tool(WEATHER, lambda lat: lat)

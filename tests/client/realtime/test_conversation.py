@@ -56,7 +56,7 @@ def test_an_event_needs_id_and_type(cache: RealtimeConversation, missing: str) -
 
 
 def test_an_event_without_rule_is_refused(cache: RealtimeConversation) -> None:
-    with pytest.raises(ConversationEventError, match='no rule for events of type "rate_limits.updated"'):
+    with pytest.raises(ConversationEventError, match=r'no rule for events of type "rate_limits\.updated"'):
         cache.process_event({"event_id": "e", "type": "rate_limits.updated"})
     assert not cache.handles("rate_limits.updated")
 
@@ -646,7 +646,9 @@ def test_queues_for_items_that_never_come_are_bounded(cache: RealtimeConversatio
 
 def test_g711_output_is_expanded_and_cut_by_its_own_rate(cache: RealtimeConversation) -> None:
     wire = Wire("ga")
-    session = {"audio": {"output": {"format": {"type": "audio/pcmu"}}, "input": {"format": {"type": "audio/pcma"}}}}
+    session: dict[str, Any] = {
+        "audio": {"output": {"format": {"type": "audio/pcmu"}}, "input": {"format": {"type": "audio/pcma"}}}
+    }
     feed(cache, wire.session(**session), *wire.audio_turn("Hi", audio=b"\x80" * 8_000))
     formatted = the(cache, "item_audio").formatted
     assert (cache.input_format, cache.output_format) == ("g711_alaw", "g711_ulaw")

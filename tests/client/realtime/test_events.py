@@ -11,6 +11,10 @@ from antiphon.client.realtime.errors import CallbackError, RealtimeTimeoutError
 from antiphon.client.realtime.events import RealtimeEventHandler
 
 
+class Got(list[Any]):
+    """What callbacks got."""
+
+
 class Recording(RealtimeEventHandler):
     """Keeps the failures of callbacks."""
 
@@ -23,7 +27,7 @@ class Recording(RealtimeEventHandler):
 
 
 def test_on_returns_the_callback_and_calls_it_each_time() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
     assert handler.on("a", got.append) == got.append
     handler.dispatch("a", 1)
     handler.dispatch("b", 2)
@@ -32,7 +36,7 @@ def test_on_returns_the_callback_and_calls_it_each_time() -> None:
 
 
 def test_on_next_calls_once() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
     handler.on_next("a", got.append)
     handler.dispatch("a", 1)
     handler.dispatch("a", 2)
@@ -40,7 +44,7 @@ def test_on_next_calls_once() -> None:
 
 
 def test_both_are_decorators_without_callback() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
 
     @handler.on("a")
     def always(event: int) -> None:
@@ -56,7 +60,7 @@ def test_both_are_decorators_without_callback() -> None:
 
 
 def test_handlers_of_on_run_in_order_and_before_those_of_on_next() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
     handler.on_next("a", lambda _: got.append("next"))
     handler.on("a", lambda _: got.append("first"))
     handler.on("a", lambda _: got.append("second"))
@@ -65,7 +69,7 @@ def test_handlers_of_on_run_in_order_and_before_those_of_on_next() -> None:
 
 
 def test_off_forgets_one_or_all() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
 
     def one(event: object) -> None:
         got.append("one")
@@ -97,11 +101,11 @@ def test_off_with_an_unknown_callback_says_so(method: str) -> None:
 
 def test_on_wants_a_callable() -> None:
     with pytest.raises(TypeError, match="expected a callable"):
-        RealtimeEventHandler().on("a", 3)  # type: ignore[type-var]
+        RealtimeEventHandler().on("a", 3)  # type: ignore[call-overload]
 
 
 def test_clear_forgets_every_callback() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
     handler.on("a", got.append)
     handler.on_next("b", got.append)
     assert handler.clear_event_handlers() is True
@@ -112,7 +116,7 @@ def test_clear_forgets_every_callback() -> None:
 
 
 def test_a_callback_may_unregister_itself_while_it_runs() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
 
     def once(event: int) -> None:
         got.append(event)
@@ -151,7 +155,7 @@ async def test_wait_for_next_runs_out_of_time_and_leaves_nothing() -> None:
 
 
 async def test_async_callbacks_run_one_after_the_other_in_the_order_of_dispatch() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
     gate = asyncio.Event()
 
     async def slow(event: int) -> None:
@@ -175,7 +179,7 @@ async def test_async_callbacks_run_one_after_the_other_in_the_order_of_dispatch(
 
 
 async def test_an_async_callback_may_wait_for_a_later_event() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
 
     async def ask(event: str) -> None:
         got.append(await handler.wait_for_next("answer", timeout=5))
@@ -188,7 +192,7 @@ async def test_an_async_callback_may_wait_for_a_later_event() -> None:
 
 
 async def test_a_plain_callback_may_return_an_awaitable() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
 
     async def later(event: int) -> None:
         got.append(event)
@@ -200,7 +204,7 @@ async def test_a_plain_callback_may_return_an_awaitable() -> None:
 
 
 async def test_callbacks_that_raise_stop_nothing() -> None:
-    handler, got = Recording(), []
+    handler, got = Recording(), Got()
 
     def fails(event: Any) -> None:
         raise ValueError("plain")
@@ -226,7 +230,7 @@ async def test_callbacks_that_raise_stop_nothing() -> None:
 
 
 async def test_cancel_callbacks_ends_what_runs_and_what_waits() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
 
     async def never(event: Any) -> None:
         try:
@@ -244,7 +248,7 @@ async def test_cancel_callbacks_ends_what_runs_and_what_waits() -> None:
 
 
 async def test_a_callback_that_waits_for_the_callbacks_does_not_wait_for_itself() -> None:
-    handler, got = RealtimeEventHandler(), []
+    handler, got = RealtimeEventHandler(), Got()
 
     async def careless(event: Any) -> None:
         got.append(await handler.callbacks_done())

@@ -124,8 +124,8 @@ def test_broken_fields(dialect: str, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 8))):
         event = data.draw(st.sampled_from(events))
         target = event
-        nested = [key for key in ("item", "part", "response", "session") if isinstance(event.get(key), dict)]
-        if nested and data.draw(st.booleans()):
+        nested: list[str] = [key for key in ("item", "part", "response", "session") if isinstance(event.get(key), dict)]
+        if nested and data.draw(st.sampled_from([True, False])):
             target = event[nested[0]]
         if target:
             target[data.draw(st.sampled_from(sorted(target)))] = data.draw(st.sampled_from(ODD_VALUES))

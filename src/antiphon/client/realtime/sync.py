@@ -6,10 +6,11 @@ import asyncio
 import concurrent.futures
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-from antiphon.client.realtime.client import RealtimeClient
+from antiphon.client.realtime.client import ItemEvent, RealtimeClient
 from antiphon.client.realtime.conversation import RealtimeConversation
 from antiphon.client.realtime.errors import ConnectionClosedError, RealtimeError, RealtimeTimeoutError
 from antiphon.client.realtime.events import C, Callback
@@ -18,6 +19,13 @@ from antiphon.client.realtime.models import ServerEvent, typed_event
 from antiphon.client.realtime.tools import ToolHandler
 from antiphon.client.realtime.utils import Sent
 
+REMEMBERED = (
+    "conversation.item.appended",
+    "conversation.item.completed",
+    "conversation.interrupted",
+    "error",
+    "close",
+)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -39,6 +47,10 @@ class SyncRealtimeClient:
         self._thread = threading.Thread(target=self._loop.run_forever, name="realtime-client", daemon=True)
         self._thread.start()
         self._closed = False
+        self._log: deque[tuple[int, str, Any]] = deque(maxlen=1024)
+        self._count = 0
+        self._seen = 0
+        self._call(self._record)
 
     # ------------------------------------------------------------------ life
 
@@ -52,7 +64,9 @@ class SyncRealtimeClient:
 
     def reset(self) -> bool:
         """See RealtimeClient.reset."""
-        return self._wait(self._client.reset())
+        done = self._wait(self._client.reset())
+        self._call(self._record)
+        return done
 
     def close(self) -> None:
         """Disconnect and end the thread; the object is done then. A second call does nothing."""
@@ -116,8 +130,12 @@ class SyncRealtimeClient:
         return self._call(self._client.off_next, name, callback)
 
     def wait_for_next(self, name: str, timeout: float | None = None) -> Any:
-        """See RealtimeClient.wait_for_next."""
-        return self._wait(self._client.wait_for_next(name, timeout))
+        """See RealtimeClient.wait_for_next.
+
+        The client's thread does not wait for this one. So that waits in a row miss nothing, the next item appended or
+        completed, interruption, error or end of connection is the next since the last wait, or since the last send.
+        """
+        return self._wait(self._next(name, timeout))
 
     def wait_for_session_created(self, timeout: float | None = None) -> dict[str, Any]:
         """See RealtimeClient.wait_for_session_created."""
@@ -125,11 +143,13 @@ class SyncRealtimeClient:
 
     def wait_for_next_item(self, timeout: float | None = None) -> Item:
         """See RealtimeClient.wait_for_next_item."""
-        return self._wait(self._client.wait_for_next_item(timeout))
+        event: ItemEvent = self.wait_for_next("conversation.item.appended", timeout)
+        return event.item
 
     def wait_for_next_completed_item(self, timeout: float | None = None) -> Item:
         """See RealtimeClient.wait_for_next_completed_item."""
-        return self._wait(self._client.wait_for_next_completed_item(timeout))
+        event: ItemEvent = self.wait_for_next("conversation.item.completed", timeout)
+        return event.item
 
     def events(self, timeout: float | None = None) -> Iterator[ServerEvent]:
         """Give an iterator over typed server events from now on, until the connection ends.
@@ -218,6 +238,24 @@ class SyncRealtimeClient:
 
     # ------------------------------------------------------------------ between the threads
 
+    def _record(self) -> None:
+        """Keep the events that scripts wait for, in the order they come."""
+        for name in REMEMBERED:
+            self._client.on(name, lambda event, name=name: self._remember(name, event))
+
+    def _remember(self, name: str, event: Any) -> None:
+        self._count += 1
+        self._log.append((self._count, name, event))
+
+    async def _next(self, name: str, timeout: float | None) -> Any:
+        for number, logged, event in self._log:
+            if number > self._seen and logged == name:
+                self._seen = number
+                return event
+        event = await self._client.wait_for_next(name, timeout)
+        self._seen = next((n for n, _, logged in reversed(self._log) if logged is event), self._seen)
+        return event
+
     async def _ask(self, content: str | Iterable[Mapping[str, Any]], timeout: float | None) -> Item:
         answer: asyncio.Future[Item] = self._loop.create_future()
 
@@ -270,6 +308,7 @@ class SyncRealtimeClient:
             return method(*args, **kwargs).value
 
         async def send() -> T:
+            self._seen = self._count
             return await method(*args, **kwargs)
 
         return self._wait(send())
