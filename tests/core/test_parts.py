@@ -96,7 +96,7 @@ def test_heard_words_by_the_voices_own_timing() -> None:
 
 def test_heard_words_in_proportion_when_the_voice_does_not_tell() -> None:
     done = Clause("j", "aaaa bbbb cccc ", 0, samples=15_000, done=True)
-    assert [heard_text([done], n) for n in (0, 4999, 5000, 10_000, 15_000)] == [
+    assert [heard_text([done], n) for n in (0, 3999, 4000, 9000, 15_000)] == [
         "",
         "",
         "aaaa",
@@ -105,6 +105,12 @@ def test_heard_words_in_proportion_when_the_voice_does_not_tell() -> None:
     ]
     running = Clause("j", "aaaa bbbb ", 0, samples=1000)
     assert heard_text([running], 8000) == "aaaa"  # 15 characters a second
+
+
+def test_a_voice_that_told_some_words_is_believed_for_these() -> None:
+    clause = Clause("j", "You said: that ", 0, samples=4800, words=(Word("You", 4800),))
+    assert heard_text([clause], 6240) == "You"
+    assert heard_text([clause], 4800 + 5 * 1600) == "You said:"
 
 
 @given(st.lists(st.integers(1, 30_000), min_size=1, max_size=5), st.integers(0, 200_000), st.integers(0, 9000))

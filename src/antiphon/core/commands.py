@@ -197,7 +197,7 @@ def _create(w: Work, c: inp.CreateResponse) -> None:
         answering.publish(w, r, effects)
         return None
     busy = s.active.id if s.active else None
-    if busy and c.when_busy == "interrupt" and s.config.turn.interrupt_response:
+    if c.when_busy == "interrupt" and s.config.turn.interrupt_response:
         answering.interrupt(w, "client_cancelled")
     elif (busy and c.when_busy == "reject" and s.active and not s.active.calls_done) or _waiting(s.wanted):
         message = (

@@ -33,15 +33,16 @@ class Clause:
         return "".join(p for p, end in zip(pieces, self._ends(pieces), strict=True) if end <= samples)
 
     def _ends(self, pieces: list[str]) -> list[float]:
-        """Where each word ends: as the TTS told, else in proportion to its letters."""
-        if len(self.words) >= len(pieces):
-            return [w.end for w in self.words[: len(pieces)]]
+        """Where each word ends: as the TTS told, the rest in proportion to its letters."""
+        ends: list[float] = [w.end for w in self.words[: len(pieces)]]
+        rest = pieces[len(ends) :]
+        position = ends[-1] if ends else 0.0
+        letters = sum(map(len, rest))
         # An unfinished synthesis has an unknown length: 15 characters a second is how fast voices read.
-        rate = self.samples / max(1, len(self.text)) if self.done else 24_000 / 15
-        ends, position = [], 0
-        for piece in pieces:
-            position += len(piece)
-            ends.append(position * rate)
+        rate = max(0.0, self.samples - position) / max(1, letters) if self.done else 24_000 / 15
+        for piece in rest:
+            ends.append(position + len(piece.rstrip()) * rate)
+            position += len(piece) * rate
         return ends
 
 
