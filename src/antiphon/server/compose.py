@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ from antiphon.transports.connection import Factory
 from antiphon.transports.websocket import WebSocketSettings, websocket_protocol
 
 __all__ = ["Composition", "compose"]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ def compose(settings: Settings) -> Composition:
         app.state.readiness = _Readiness(engines)
         auth, secrets = app.state.auth, app.state.secrets
         table.update(routes(manager, auth.principal, realtime_settings(settings), secrets=secrets))
-        warming = asyncio.create_task(_warm_up(engines), name="engines warm up")
+        warming = asyncio.create_task(engines.keep_warming(), name="engines warm up")
         try:
             yield
         finally:
@@ -98,15 +95,6 @@ def _turn_detection(turn: TurnSettings) -> TurnDetection | None:
         create_response=True,
         interrupt_response=turn.interrupt_response,
     )
-
-
-async def _warm_up(engines: EngineSet) -> None:
-    """Warm the engines beside the first calls; what fails is told by ``/readyz`` and logged, and calls may try again."""
-    try:
-        await engines.warm_up()
-    except ExceptionGroup as failed:
-        for problem in failed.exceptions:
-            _log.error("an engine is not ready: %s", problem)
 
 
 @dataclass(frozen=True, slots=True)
