@@ -93,7 +93,17 @@ def test_the_summary() -> None:
     metrics = [ev.TurnMetrics(f"resp_{n}", 0.5, 0.1 * n, None, 0.1, 0.8) for n in (1, 2)]
     usage, speculative = Usage(input_text_tokens=70, output_text_tokens=30), Usage(input_text_tokens=5)
     record = ev.Record("closed", 3.0, (ev.Segment("user", 0, 3),), (), usage, 1.5, 42, 2.5, speculative, 2, 2, 1)
-    told_events: tuple[ev.Event, ...] = (*SPOKEN, *metrics, ev.Ended(record))
+    second = ev.ResponseView("resp_2", "in_progress", Config())
+    told_events: tuple[ev.Event, ...] = (
+        *SPOKEN,
+        ev.PlayoutStopped("resp_1"),
+        ev.ResponseStarted(second),
+        ev.TextDelta("resp_2", "item_3", 0, 0, "audio", "Well."),
+        ev.PlayoutStopped("resp_2"),
+        *metrics,
+        ev.TurnMetrics("resp_3", 0.5, 9.9, None, 0.1, 0.8),
+        ev.Ended(record),
+    )
     for event in told_events:
         recorder.observe(event)
     summarise(console, recorder.call)
@@ -101,6 +111,7 @@ def test_the_summary() -> None:
     assert "3.0 s, ended: closed" in told
     assert "user 3.0 s · agent 0.0 s · silence 0.0 s" in told
     assert "0.150" in next(line for line in told.splitlines() if line.startswith("median"))
+    assert "9.9" not in told
     assert "2 turns, 2 responses, 1 interruptions" in told
     assert "LLM 70 tokens in, 30 out" in told
     assert "thrown away unheard: LLM 5 tokens in" in told

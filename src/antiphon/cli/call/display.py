@@ -171,7 +171,7 @@ def summarise(console: Console, call: Call) -> None:
     console.rule(f"{record.seconds:.1f} s, ended: {record.reason}", style="dim")
     console.print(timeline_strip(record.timeline, record.seconds, max(20, console.width - 2)))
     console.print(shares_line(call.shares()))
-    if call.latencies:
+    if call.heard_latencies():
         console.print(_latency_table(call))
     usage = record.usage
     console.print(
@@ -196,11 +196,12 @@ def _latency_table(call: Call) -> Table:
     for stage in STAGES:
         table.add_column(_NAMES[stage], justify="right")
     answers = {turn.id: turn.heard or turn.text for turn in call.turns if turn.who == "agent"}
-    for metrics in call.latencies:
+    latencies = call.heard_latencies()
+    for metrics in latencies:
         answer = _clipped(answers.get(metrics.response_id, ""), 40)
         table.add_row(answer, *(_seconds(getattr(metrics, stage)) for stage in STAGES))
-    if len(call.latencies) > 1:
-        columns = ([v for m in call.latencies if (v := getattr(m, stage)) is not None] for stage in STAGES)
+    if len(latencies) > 1:
+        columns = ([v for m in latencies if (v := getattr(m, stage)) is not None] for stage in STAGES)
         table.add_row("median", *(_seconds(median(values) if values else None) for values in columns), style="bold")
     return table
 

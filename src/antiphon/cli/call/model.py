@@ -18,14 +18,14 @@ class Word:
     end: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Turn:
     """Someone's stretch of speech.
 
-    ``id`` is the user's item or the agent's response. ``text`` is the transcript, or all that the agent meant to say;
-    ``heard`` what of it was played. ``outcome``: ``completed``; of the user's also ``dropped: REASON`` and
-    ``not_understood``; of the agent's also ``interrupted``, ``unheard`` (cut short before its first word),
-    ``cancelled``, ``incomplete``, ``failed``.
+    ``id`` is the user's item (whose parts are turns of their own) or the agent's response. ``text`` is the transcript,
+    or all that the agent meant to say; ``heard`` what of it was played. ``outcome``: ``completed``; of the user's also
+    ``dropped: REASON`` and ``not_understood``; of the agent's also ``interrupted``, ``unheard`` (cut short before its
+    first word), ``cancelled``, ``incomplete``, ``failed``.
     """
 
     who: Literal["user", "agent"]
@@ -91,6 +91,11 @@ class Call:
         if self.record:
             return self.record.seconds
         return max(len(self.user) / 16_000, len(self.agent) / 24_000)
+
+    def heard_latencies(self) -> list[TurnMetrics]:
+        """Latencies of the answers of which something was heard."""
+        heard = {turn.id for turn in self.turns if turn.who == "agent" and turn.heard}
+        return [metrics for metrics in self.latencies if metrics.response_id in heard]
 
     def shares(self) -> dict[str, float]:
         """Seconds of the timeline by who had the floor: user, agent, silence."""

@@ -87,7 +87,7 @@ def _head(figure: Figure, call: Call) -> None:
     title = Path(call.title).name or "a call"
     figure.text(0.055, 1 - 0.34 / height, title, fontsize=13, fontweight="bold", color=INK, va="center")
     facts = [f"{call.seconds:.1f} s", *(f"{who} {seconds:.1f} s" for who, seconds in shares.items())]
-    delays = [m.voice_to_voice for m in call.latencies if m.voice_to_voice is not None]
+    delays = [m.voice_to_voice for m in call.heard_latencies() if m.voice_to_voice is not None]
     if delays:
         facts.append(f"voice to voice {sorted(delays)[len(delays) // 2]:.2f} s (median)")
     if cuts := sum(mark.kind == "interruption" and bool(mark.text) for mark in call.marks):

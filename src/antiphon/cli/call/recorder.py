@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -56,6 +57,7 @@ class Recorder:
         self._frames: list[tuple[float, PCM]] = []
         self._turns: dict[str, Turn] = {}
         self._response_of: dict[str, str] = {}
+        self._parts: defaultdict[str, list[Turn]] = defaultdict(list)
         self._ear = 0.0  # when the first sample of the user's channel was spoken
 
     @property
@@ -124,13 +126,15 @@ class Recorder:
             case ev.SpeechStopped(item_id, sample):
                 self._user_turn(item_id).end = self._ear + sample / INPUT_RATE
                 self.user_now = ""
+            case ev.Committed(item_id):
+                self._parts[item_id].append(self._user_turn(item_id))
             case ev.PartialTranscript(item_id, text):
                 self._user_turn(item_id).partials.append((at, text))
                 self.user_now = text
-            case ev.TranscriptDone():
-                self._transcribed(event)
-            case ev.TranscriptFailed(item_id):
-                self._user_turn(item_id).outcome = "not_understood"
+            case ev.TranscriptDone(item_id, part, text):
+                self._part(item_id, part).text = text
+            case ev.TranscriptFailed(item_id, part):
+                self._part(item_id, part).outcome = "not_understood"
             case ev.TurnDropped(item_id, reason, text):
                 self._dropped(item_id, reason, text)
             case ev.Interrupted(_, _, heard):
@@ -154,6 +158,8 @@ class Recorder:
             case ev.ResponseStarted(response):
                 self._open(Turn("agent", response.id, at, at, outcome="in_progress"))
                 self.agent_now = ""
+            case ev.OutputItemAdded(response_id, _, item):
+                self._response_of[item.id] = response_id
             case ev.TextDelta(response_id=response_id, delta=delta):
                 if turn := self._turns.get(response_id):
                     turn.text += delta
@@ -181,18 +187,21 @@ class Recorder:
             self._speech_started(item_id, self.now)
         return self._turns[item_id]
 
+    def _part(self, item_id: str, index: int) -> Turn:
+        """The turn that became the item's content part `index`."""
+        parts = self._parts[item_id]
+        return parts[index] if index < len(parts) else self._user_turn(item_id)
+
     def _speech_started(self, item_id: str, at: float) -> None:
-        if item_id not in self._turns:
+        turn = self._turns.get(item_id)
+        if turn is None or turn in self._parts[item_id]:
+            # A new turn, or one that goes on after it was committed: the item gets another part.
             self._open(Turn("user", item_id, at, at))
         self.user_now = ""
 
     def _open(self, turn: Turn) -> None:
         self._turns[turn.id] = turn
         self.call.turns.append(turn)
-
-    def _transcribed(self, event: ev.TranscriptDone) -> None:
-        turn = self._user_turn(event.item_id)
-        turn.text = f"{turn.text} {event.text}".strip() if event.content_index else event.text
 
     def _dropped(self, item_id: str, reason: str, text: str) -> None:
         turn = self._turns.get(item_id)
@@ -202,16 +211,12 @@ class Recorder:
         turn.end = max(turn.end, turn.start)
 
     def _cut(self, event: ev.Interrupted) -> None:
-        turn = self._turns.get(event.response_id or self._playing() or "")
+        turn = self._turns.get(event.response_id or self._response_of.get(event.item_id or "", ""))
         if turn is not None:
             turn.outcome = "interrupted" if event.heard or turn.words else "unheard"
             # The history's words are the truth; the frame that was fading may have shown one more.
             _shorten(turn, event.heard)
         self.agent_now = ""
-
-    def _playing(self) -> str | None:
-        heard = [turn for turn in self.call.turns if turn.who == "agent" and turn.heard]
-        return heard[-1].id if heard else None
 
     def _tool_done(self, call_id: str, output: str, failed: bool, at: float) -> None:
         for tool in self.call.tools:

@@ -39,7 +39,7 @@ def document(call: Call) -> dict[str, Any]:
 
     Keys: ``schema``, ``title``, ``engines``, ``seconds``, ``reason``, ``turns``, ``transcripts``, ``interruptions``,
     ``false_interruptions``, ``failures``, ``tools``, ``timeline``, ``latencies``,
-    ``latency_medians``, ``usage``, ``events``.
+    ``latency_medians``, ``usage``, ``events``. Latencies are those of answers that were heard.
     """
     record = call.record
     return {
@@ -61,8 +61,8 @@ def document(call: Call) -> dict[str, Any]:
             **{who: round(seconds, 3) for who, seconds in call.shares().items()},
             "segments": [_rounded(msgspec.to_builtins(s)) for s in record.timeline] if record else [],
         },
-        "latencies": [_rounded(msgspec.to_builtins(latency)) for latency in call.latencies],
-        "latency_medians": latency_medians(call.latencies),
+        "latencies": [_rounded(msgspec.to_builtins(latency)) for latency in call.heard_latencies()],
+        "latency_medians": latency_medians(call.heard_latencies()),
         "usage": _usage(record) if record else None,
         "events": call.events,
     }
