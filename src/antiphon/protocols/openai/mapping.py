@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -120,7 +121,7 @@ def override_of(params: ResponseParams, base: Config, format: FormatName, prompt
     if params.instructions is not None:
         changes["instructions"] = params.instructions
     if params.tools is not None:
-        changes["tools"] = tools_of(params.tools) + tuple(
+        changes["tools"] = tools_of(params.tools, "response.tools") + tuple(
             tool
             for tool in base.tools
             if tool.mcp_server in {wanted.server_label for wanted in params.tools if isinstance(wanted, McpTool)}
@@ -141,7 +142,7 @@ def override_of(params: ResponseParams, base: Config, format: FormatName, prompt
     return Override(replace(base, **changes), format)
 
 
-def tools_of(tools: tuple[FunctionTool | McpTool, ...] | list[FunctionTool | McpTool]) -> tuple[Tool, ...]:
+def tools_of(tools: Sequence[FunctionTool | McpTool], param: str = "session.tools") -> tuple[Tool, ...]:
     """The function tools among `tools`; what MCP servers offer is learnt from them, not from the client.
 
     Raises:

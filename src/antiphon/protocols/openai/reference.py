@@ -88,7 +88,7 @@ SERVER_EVENTS: tuple[ServerEvent, ...] = (
 )
 
 _CLIENT_NOTES: Mapping[str, str] = {
-    "session.update": "Present keys change, null clears; `turn_detection`, `transcription`, `tools` are replaced whole.",
+    "session.update": "Only present keys change; null clears; `turn_detection`, `transcription`, `tools` change whole.",
     "transcription_session.update": "Beta's way to configure a transcription session.",
     "input_audio_buffer.append": "Base64, up to 15 MiB decoded, whole samples.",
     "input_audio_buffer.commit": "At least 100 ms. Makes a user item, and no answer.",
