@@ -109,7 +109,8 @@ def antiphon(urgent: bool) -> Iterator[Running]:
         command = [sys.executable, "-c", "from antiphon.cli import main; main()", "serve"]
         command += ["--port", str(port), "--allow-anonymous", "--data-dir", data, "--script", str(HERE / "script.toml")]
         command += ["--stt", "scripted", "--llm", "scripted", "--tts", "scripted", "--log-level", "warning"]
-        with _process(command, urgent, ANTIPHON_SERVER__DRAIN_SECONDS="0") as process:
+        env = {"ANTIPHON_SERVER__DRAIN_SECONDS": "0", "ANTIPHON_ENGINES__EARS": "local"}
+        with _process(command, urgent, **env) as process:
             yield Running(process.pid, port, _await_answer(process, f"http://127.0.0.1:{port}/healthz", began))
 
 

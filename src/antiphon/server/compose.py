@@ -44,7 +44,7 @@ def compose(settings: Settings) -> Composition:
     @asynccontextmanager
     async def conversations(app: FastAPI) -> AsyncIterator[None]:
         """Engines, sessions, and the protocols that open them."""
-        engines = build(settings.engines, settings.data.models_dir)
+        engines = build(settings.engines, settings.data.models_dir, ears=settings.engines.ears)
         manager = SessionManager(
             Engines(engines.vad, engines.turn, engines.stt, engines.llm, engines.tts), _limits(settings)
         )

@@ -157,6 +157,10 @@ class EnginesSettings(_Section):
     stt: EngineNames = Field(("local",), description="Speech to text: engine names, first choice first.")
     llm: EngineNames = Field(("local",), description="Language model: engine names, first choice first.")
     tts: EngineNames = Field(("local",), description="Text to speech: engine names, first choice first.")
+    ears: Literal["auto", "local", "scripted"] = Field(
+        "auto",
+        description="Whose VAD and turn detector listen; `auto`: the embedded ones, unless all engines are scripted.",
+    )
     local: dict[str, Any] = Field(
         default_factory=dict, description="Options of the embedded engines (docs/engines.md)."
     )
