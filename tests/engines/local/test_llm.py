@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import sys
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -113,3 +115,17 @@ async def test_closing_the_iterator_stops_at_the_next_token(engines: LocalEngine
             assert isinstance(await anext(chunks), LlmText)
         assert not process._calls
     assert [chunk async for chunk in engines.llm.generate(asked("Hello."))]
+
+
+@pytest.mark.models
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.asyncio(loop_scope="session")
+async def test_no_port_is_opened(engines: LocalEngines) -> None:
+    await engines.llm.warm_up()
+    proc = Path(f"/proc/{engines.llm._process.pid}")
+    links = [link.readlink().name for link in (proc / "fd").iterdir()]
+    sockets = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:[")}
+    assert sockets, "the library's server listens somewhere"
+    rows = [line.split() for name in ("tcp", "tcp6") for line in (proc / "net" / name).read_text().splitlines()[1:]]
+    listening = {row[9] for row in rows if row[3] == "0A"}
+    assert not sockets & listening

@@ -185,3 +185,17 @@ asyncio.run(main())
     assert int(done.stdout) > 0
     assert done.stderr == b""
     assert list(Path(tempfile.gettempdir()).glob("antiphon-*")) == []
+
+
+async def test_without_room_for_its_directory_it_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.engines.local.process._START_TIMEOUT", 0.3)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    process = EngineProcess(tmp_path)
+    try:
+        with pytest.raises(EngineError, match="is being restarted: .*No such file or directory") as caught:
+            await process.load("stt")
+        assert caught.value.kind == "unavailable"
+    finally:
+        await process.close()

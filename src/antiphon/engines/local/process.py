@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -69,6 +68,7 @@ class EngineProcess:
         self._ping_timeout = ping_timeout
         self._users = 0
         self._process: Process | None = None
+        self._private: tempfile.TemporaryDirectory[str] | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._up = asyncio.Event()
         self._calls: dict[int, _Replies] = {}
@@ -100,13 +100,14 @@ class EngineProcess:
             raise EngineError(self.name, "unavailable", "the engine was closed")
         if self._supervisor is None:
             self._supervisor = asyncio.create_task(self._supervise(), name="engine-process")
-        if not self._up.is_set():
-            try:
-                await asyncio.wait_for(self._up.wait(), _START_TIMEOUT)
-            except TimeoutError:
-                raise EngineError(self.name, "unavailable", self._trouble or "the engine process is starting") from None
-            if self._closed:
-                raise EngineError(self.name, "unavailable", "the engine was closed")
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                while not self._up.is_set():  # it may be up and down again before this runs
+                    await self._up.wait()
+        except TimeoutError:
+            raise EngineError(self.name, "unavailable", self._trouble or "the engine process is starting") from None
+        if self._closed:
+            raise EngineError(self.name, "unavailable", "the engine was closed")
 
     async def close(self) -> None:
         """End the child and join it; pending requests fail. Idempotent."""
@@ -133,11 +134,10 @@ class EngineProcess:
     async def _supervise(self) -> None:
         deaths = 0
         while True:
-            private_dir = tempfile.mkdtemp(prefix="antiphon-")
             born = time.monotonic()
             why, code = "", None
             try:
-                await self._live(private_dir)
+                await self._live()
             except TimeoutError:  # an OSError, too
                 why = f"the engine process did not start within {_START_TIMEOUT:.0f} s"
             except (OSError, msgspec.DecodeError) as error:
@@ -147,20 +147,22 @@ class EngineProcess:
                 try:
                     code = await self._bury()
                 finally:
-                    shutil.rmtree(private_dir, ignore_errors=True)
+                    if self._private is not None:
+                        self._private.cleanup()
                     self._trouble = why or f"the engine process ended (exit code {code}) and is being restarted"
                     self._fail("crashed", self._trouble)
             deaths = 1 if time.monotonic() - born > _SETTLED else deaths + 1
             await asyncio.sleep(_BACK_OFF[min(deaths, len(_BACK_OFF)) - 1])
             self.restarts += 1
 
-    async def _live(self, private_dir: str) -> None:
+    async def _live(self) -> None:
         """Start a child and read what it says until it ends."""
+        self._private = tempfile.TemporaryDirectory(prefix="antiphon-", ignore_cleanup_errors=True)
         # -P: nothing in the working directory may shadow a module.
         command = (sys.executable, "-P", "-m", "antiphon.engines.local.worker")
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self._process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment)
-        self._send(wire.Start(0, str(self.models_dir), self.options.as_dict(), private_dir))
+        self._send(wire.Start(0, str(self.models_dir), self.options.as_dict(), self._private.name))
         output = self._process.stdout
         assert output is not None
         first = await asyncio.wait_for(_read(output), _START_TIMEOUT)
