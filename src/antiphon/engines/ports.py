@@ -136,7 +136,7 @@ class Tts(Engine, Protocol):
 
 class TurnDetector(Engine, Protocol):
     async def predict(self, audio: PCM) -> float:
-        """Probability 0 to 1 that the turn, whose last 8 s (16 kHz, 200-400 ms of trailing silence) this is, is over."""
+        """Probability 0 to 1 that the turn is over, of its last 8 s (16 kHz) with 200-400 ms of trailing silence."""
         ...
 
 
