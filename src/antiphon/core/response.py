@@ -361,8 +361,8 @@ def _close_calls(r: Response, status: Status) -> Step:
 
 def _run(r: Response, index: int, item: FunctionCall | McpCall) -> tuple[Effect, ...]:
     tool = tool_named(r.config, item.name)
-    if tool is None or tool.run != "server":
-        return ()
+    if tool is None or tool.run != "server" or not r.in_conversation:
+        return ()  # an answer out of band leaves the conversation alone, so nobody would see the result
     call_id = _call_id(item)
     started = ev.ToolStarted(item.id, index, call_id, item.name, item.arguments)
     return (Emit(started), RunTool(call_id, item.name, item.arguments, tool.timeout, tool.mcp_server))
