@@ -154,7 +154,7 @@ def tools_of(tools: Sequence[FunctionTool | McpTool], param: str = "session.tool
             continue
         if tool.name in found:
             raise WireError(
-                "invalid_value", f"Expected tools of different names, got {tool.name!r} twice", f"tools[{index}].name"
+                "invalid_value", f"Expected tools of different names, got {tool.name!r} twice", f"{param}[{index}].name"
             )
         schema = {"type": "object", "properties": {}} if tool.parameters is None else tool.parameters
         found[tool.name] = Tool(tool.name, tool.description or "", msgspec.json.encode(schema).decode())
