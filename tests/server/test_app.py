@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, Field
 
 from antiphon.errors import ApiError, StoreError
+from antiphon.runtime.manager import Statistics
 from antiphon.server.app import EngineReadiness, Service, create_app
 from antiphon.server.auth import Caller
 from antiphon.server.settings import DataSettings, ServerSettings, Settings
@@ -111,10 +112,17 @@ async def test_readiness_follows_engines_database_and_drain(settings: Settings) 
 
 async def test_metrics_count_requests_by_route_and_sessions_when_asked(settings: Settings) -> None:
     class Manager:
-        count = 3
-
-        async def drain(self, timeout: float) -> None:
-            raise AssertionError("nobody drains here")
+        def statistics(self) -> Statistics:
+            return Statistics(
+                open=3,
+                unwinding=0,
+                opened=7,
+                refused=1,
+                ended={"closed": 2, "idle": 2},
+                vad_frames=0,
+                vad_batches=0,
+                late_frames=5,
+            )
 
     async with running(settings) as (app, client):
         app.state.sessions = Manager()
@@ -126,7 +134,14 @@ async def test_metrics_count_requests_by_route_and_sessions_when_asked(settings:
     line = 'antiphon_http_requests_total{method="POST",route="/things/{thing}",status="200"} 2.0'
     assert line in answer.text
     assert 'antiphon_http_requests_total{method="GET",route="other",status="404"} 1.0' in answer.text
-    assert "antiphon_sessions_active 3.0" in answer.text
+    for figure in (
+        "antiphon_sessions_active 3.0",
+        "antiphon_sessions_opened_total 7.0",
+        "antiphon_sessions_refused_total 1.0",
+        'antiphon_sessions_ended_total{reason="idle"} 2.0',
+        "antiphon_late_frames_total 5.0",
+    ):
+        assert figure in answer.text.splitlines()
     assert 'antiphon_build_info{version="0.1.0"} 1.0' in answer.text
 
 

@@ -18,7 +18,7 @@ from antiphon.platform.secrets import ClientSecrets
 from antiphon.platform.store import Store
 from antiphon.server.auth import Authenticator
 from antiphon.server.errors import install_error_handlers
-from antiphon.server.metrics import CONTENT_TYPE, Metrics
+from antiphon.server.metrics import CONTENT_TYPE, Metrics, SessionFigures
 from antiphon.server.observe import ObserveRequests
 from antiphon.server.settings import Settings
 
@@ -50,10 +50,14 @@ class Sessions(Protocol):
         """How many sessions run now."""
         ...
 
-    async def drain(self, timeout: float) -> None:
+    def statistics(self) -> SessionFigures:
+        """Counts since the process began."""
+        ...
+
+    async def drain(self, seconds: float) -> None:
         """Refuse new sessions and return when the running ones have ended.
 
-        Sessions that still run after `timeout` seconds are told and ended.
+        Sessions that still run after `seconds` are told and ended.
         """
         ...
 
@@ -104,7 +108,7 @@ def create_app(settings: Settings, *, services: Sequence[Service] = (), routers:
     app.state.draining = False
     app.state.sessions = None
     app.state.readiness = None
-    metrics.watch_sessions(lambda: app.state.sessions.count if app.state.sessions is not None else 0)
+    metrics.watch_sessions(lambda: None if app.state.sessions is None else app.state.sessions.statistics())
     app.add_middleware(ObserveRequests, metrics=metrics)
     install_error_handlers(app)
     app.include_router(_operations())

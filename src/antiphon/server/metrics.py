@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,15 +13,56 @@ from prometheus_client import (
     PlatformCollector,
     ProcessCollector,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from antiphon import __version__
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+__all__ = ["CONTENT_TYPE", "Metrics", "SessionFigures"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_STAGE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2.0, 4.0, 8.0)
+
+class SessionFigures(Protocol):
+    """The session manager's counts since the process began, as they are now."""
+
+    @property
+    def open(self) -> int: ...
+    @property
+    def opened(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def ended(self) -> Mapping[str, int]: ...
+    @property
+    def late_frames(self) -> int: ...
+
+
+class _SessionCollector(Collector):
+    """Reads the manager's counts when the figures are asked for, rather than count along."""
+
+    def __init__(self, figures: Callable[[], SessionFigures | None]) -> None:
+        self._figures = figures
+
+    def describe(self) -> Iterable[Metric]:
+        # Registering must not read figures: there is no manager yet.
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        figures = self._figures()
+        if figures is None:
+            return
+        yield GaugeMetricFamily("antiphon_sessions_active", "Sessions that run now.", figures.open)
+        yield CounterMetricFamily("antiphon_sessions_opened", "Sessions opened.", figures.opened)
+        yield CounterMetricFamily("antiphon_sessions_refused", "Sessions refused by a limit.", figures.refused)
+        ended = CounterMetricFamily("antiphon_sessions_ended", "Sessions that ended.", labels=["reason"])
+        for reason, count in figures.ended.items():
+            ended.add_metric([reason], count)
+        yield ended
+        yield CounterMetricFamily(
+            "antiphon_late_frames", "Playout frames skipped because the loop was held up.", figures.late_frames
+        )
 
 
 class Metrics:
@@ -30,11 +72,6 @@ class Metrics:
         registry: Where they are registered.
         http_requests: Requests answered, by method, route template and status.
         http_seconds: Time to answer them, by method and route template.
-        sessions_active: Sessions that run now.
-        sessions: Sessions that ended, by protocol and reason.
-        stage_seconds: Latency of a stage of a turn, by stage: `end_of_turn`, `stt`, `llm_first_token`,
-            `tts_first_audio`, `voice_to_voice`.
-        engine_errors: Failures of engines, by engine and kind.
         engine_ready: 1 for a warm engine, 0 for one that is not, by engine.
     """
 
@@ -52,23 +89,15 @@ class Metrics:
         self.http_seconds = Histogram(
             "antiphon_http_seconds", "Time to answer a request.", ["method", "route"], registry=registry
         )
-        self.sessions_active = Gauge("antiphon_sessions_active", "Sessions that run now.", registry=registry)
-        self.sessions = Counter("antiphon_sessions", "Sessions that ended.", ["protocol", "reason"], registry=registry)
-        self.stage_seconds = Histogram(
-            "antiphon_stage_seconds",
-            "Latency of a stage of a turn.",
-            ["stage"],
-            buckets=_STAGE_BUCKETS,
-            registry=registry,
-        )
-        self.engine_errors = Counter(
-            "antiphon_engine_errors", "Failures of engines.", ["engine", "kind"], registry=registry
-        )
         self.engine_ready = Gauge("antiphon_engine_ready", "Whether an engine is warm.", ["engine"], registry=registry)
 
-    def watch_sessions(self, active: Callable[[], float]) -> None:
-        """Ask for the number of running sessions when the figures are read, rather than count along."""
-        self.sessions_active.set_function(active)
+    def watch_sessions(self, figures: Callable[[], SessionFigures | None]) -> None:
+        """Tell the figures of the session manager too.
+
+        Args:
+            figures: Gives the counts, or None as long as there is no manager.
+        """
+        self.registry.register(_SessionCollector(figures))
 
     def exposition(self) -> bytes:
         """The figures in Prometheus' text format."""
