@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import zipfile
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def test_fetch_then_fetch_again(catalogue: Model, home: Path, capsys: pytest.Cap
     assert (home / "tiny/weights.bin").read_bytes() == CONTENT
     assert run(["models", "fetch", "tiny"]) == 0
     assert capsys.readouterr() == (f"all models are in {home}\n", "")
+
+
+def test_a_terminal_gets_a_bar(
+    catalogue: Model, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run(["models", "fetch"]) == 0
+    assert "tiny==1.0" in capsys.readouterr().err
 
 
 def test_the_directory_may_be_given(catalogue: Model, home: Path, tmp_path: Path) -> None:

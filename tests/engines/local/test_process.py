@@ -194,7 +194,7 @@ async def test_without_room_for_its_directory_it_is_unavailable(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     process = EngineProcess(tmp_path)
     try:
-        with pytest.raises(EngineError, match="is being restarted: .*No such file or directory") as caught:
+        with pytest.raises(EngineError, match=r"is being restarted: .*No such file or directory") as caught:
             await process.load("stt")
         assert caught.value.kind == "unavailable"
     finally:

@@ -69,3 +69,36 @@ def test_a_failure_in_a_model_is_told_and_the_next_request_works(
     assert "Traceback" in capfd.readouterr().err
     worker.take(wire.Transcribe(2, np.zeros(16_000, np.int16).tobytes()))
     assert replies.get(timeout=60) == wire.Words(2, "")
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(("package", "engine"), [("piper", "tts"), ("xllamacpp", "llm")])
+def test_a_package_that_is_not_installed_is_named(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, engine: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    replies: queue.Queue[wire.Reply] = queue.Queue()
+    worker = Worker(wire.Start(0, str(models_dir), LocalOptions(threads=1).as_dict(), str(tmp_path)), replies.put)
+    worker.take(wire.Load(1, engine))
+    failed = replies.get(timeout=60)
+    assert isinstance(failed, wire.Failed)
+    assert failed.kind == "unavailable"
+    assert package in failed.message
+    assert "pip install 'antiphon[local]'" in failed.message
+
+
+@pytest.mark.models
+def test_it_speaks_in_windows_until_it_is_told_to_stop(models_dir: Path, tmp_path: Path) -> None:
+    replies: queue.Queue[wire.Reply] = queue.Queue()
+    worker = Worker(wire.Start(0, str(models_dir), LocalOptions(threads=1).as_dict(), str(tmp_path)), replies.put)
+    worker.take(wire.Speak(1, "A rather long story. " * 100, "", 1.0))
+    assert isinstance(replies.get(timeout=60), wire.Sound)
+    worker.take(wire.Cancel(1))
+    worker.take(wire.Speak(2, "Hello.", "", 0.0))
+    while (reply := replies.get(timeout=60)).id == 1:
+        assert isinstance(reply, wire.Sound), "a stopped speech has no end"
+    while not isinstance(reply, wire.Done):
+        assert isinstance(reply, wire.Sound)
+        assert reply.id == 2
+        reply = replies.get(timeout=60)
+    assert reply.id == 2
