@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from antiphon.cli.call.model import Call
 
 Speech = Annotated[
     list[Path],
@@ -94,12 +97,10 @@ def converse(
         print_json(call)
 
 
-def print_json(call: object) -> None:
+def print_json(call: Call) -> None:
     """Print a call's document."""
     import msgspec
 
-    from antiphon.cli.call.model import Call
     from antiphon.cli.call.report import document
 
-    assert isinstance(call, Call)
     typer.echo(msgspec.json.format(msgspec.json.encode(document(call)), indent=2).decode())

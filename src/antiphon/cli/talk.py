@@ -50,32 +50,37 @@ def talk(
     """
     from rich.console import Console
 
+    from antiphon.audio.pcm import PCM
+    from antiphon.cli.call.model import Call
     from antiphon.cli.call.recorder import Recorder
     from antiphon.cli.call.run import CallPlan, Outputs, hold_call
     from antiphon.cli.call.setup import CallOptions
     from antiphon.cli.call.soundcard import SoundCard, import_sounddevice
+    from antiphon.core.events import Ended
     from antiphon.runtime.session import Session
 
     import_sounddevice()  # before anything slow
     console = Console()
 
-    async def call() -> object:
+    async def call() -> Call:
         loop = asyncio.get_running_loop()
         over = asyncio.Event()
-        loop.add_signal_handler(signal.SIGINT, over.set)
-        loop.add_signal_handler(signal.SIGTERM, over.set)
-        ears: list[tuple[Session, Recorder]] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, over.set)
+        listening: list[tuple[Session, Recorder]] = []
 
-        def heard(pcm: object) -> None:
-            for session, recorder in ears:
-                recorder.hear(pcm)  # type: ignore[arg-type]
-                session.hear(pcm)  # type: ignore[arg-type]
+        def heard(pcm: PCM) -> None:
+            for session, recorder in listening:
+                recorder.hear(pcm)
+                session.hear(pcm)
 
         async def part(session: Session, recorder: Recorder) -> None:
-            ears.append((session, recorder))
-            session.subscribe(lambda _: over.set() if session.closed else None)
+            session.subscribe(lambda event: over.set() if isinstance(event, Ended) else None)
+            if not json:
+                console.print("speak; Ctrl-C ends the call", style="dim")
+            listening.append((session, recorder))
             await over.wait()
-            ears.clear()
+            listening.clear()
 
         card = SoundCard(heard, microphone, loudspeaker)
         plan = CallPlan(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from statistics import median
 from types import TracebackType
 
@@ -149,12 +150,12 @@ def _shares(segments: Iterable[ev.Segment]) -> dict[str, float]:
 def timeline_strip(segments: Iterable[ev.Segment], total: float, width: int) -> Text:
     """Who had the floor, as one line of at most `width` cells."""
     cell = max(_CELL, total / width) if total else _CELL
-    strip = Text()
     segments = list(segments)
-    for index in range(min(width, round(total / cell))):
-        at = (index + 0.5) * cell
-        who = next((s.who for s in segments if s.start <= at < s.end), "silence")
-        strip.append("━" if who == "silence" else "█", _STYLES[who])
+    middles = ((index + 0.5) * cell for index in range(min(width, round(total / cell))))
+    floor = (next((s.who for s in segments if s.start <= at < s.end), "silence") for at in middles)
+    strip = Text()
+    for who, run in groupby(floor):
+        strip.append(("━" if who == "silence" else "█") * len(list(run)), _STYLES[who])
     return strip
 
 

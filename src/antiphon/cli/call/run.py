@@ -80,6 +80,8 @@ async def hold_call(plan: CallPlan, part: Part, console: Console) -> Call:
     if plan.tools:
         offered, functions = load_tools(plan.tools)
         config = replace(config, tools=offered)
+    if plan.outputs.shown:
+        console.print("starting the engines", style="dim")
     async with open_engines(settings) as engines:
         recorder = Recorder(asyncio.get_running_loop().time, plan.speaker)
         recorder.call.title = plan.title
