@@ -6,10 +6,13 @@ SQLite in WAL mode by default, PostgreSQL by URL. Callers write statements again
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import URL, Connection, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -17,12 +20,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 
 from antiphon.errors import StoreError
 
+if TYPE_CHECKING:
+    import aiosqlite
+    from alembic.config import Config
+
 __all__ = ["HEAD", "Store"]
 
 HEAD = "0001"
 """Revision of the newest migration. Kept here so that an up-to-date store never imports Alembic."""
 
 _BUSY_TIMEOUT_MS = 5000
+_RETRY_SECONDS = 0.02
 
 
 class Store:
@@ -109,8 +117,12 @@ class Store:
         async with self._engine.connect() as connection:
             if await connection.run_sync(_revision) == HEAD:
                 return
+        # Not before it is needed: Alembic costs as much start-up time as all the rest of the store. And not
+        # later than here: other processes wait for the lock that the transaction takes.
+        from alembic import command
+
         async with self._writer.begin() as connection:
-            await connection.run_sync(_upgrade)
+            await connection.run_sync(_upgrade, command.upgrade)
 
 
 @asynccontextmanager
@@ -153,15 +165,23 @@ def _create_engine(url: str) -> AsyncEngine:
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves: the driver's own timing spares DDL
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
-        "synchronous = NORMAL",
-        "foreign_keys = ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+    connection.run_async(_set_pragmas)
+
+
+async def _set_pragmas(connection: aiosqlite.Connection) -> None:
+    await connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            await connection.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # Two who turn a new database to WAL at once: SQLite refuses one without waiting for the other.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(_RETRY_SECONDS)
+    await connection.execute("PRAGMA synchronous = NORMAL")
+    await connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -177,13 +197,11 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, upgrade: Callable[[Config, str], None]) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('antiphon-migrations'))"))
     if _revision(connection) == HEAD:  # another process was first, while we waited for the lock
         return
-    # Imported here: Alembic costs as much start-up time as all the rest of the store.
-    from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
 
@@ -191,7 +209,7 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        upgrade(config, "head")
     except CommandError as error:
         raise StoreError(
             f"the database is at revision {_revision(connection)!r}, which this version of Antiphon does not "
