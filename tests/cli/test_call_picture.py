@@ -52,7 +52,7 @@ def test_what_is_written_on_it(tmp_path: Path) -> None:
         assert expected in written
     assert any("user 2.0 s" in text for text in written)
     assert "withdrawn" not in written
-    assert written.count("user") == written.count("agent") == 2
+    assert written.count("user") == written.count("agent") == 3
 
 
 def test_png(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from os import PathLike, fspath
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,14 +24,14 @@ USER, AGENT = "#0f766e", "#4338ca"
 INK, FAINT, RED, AMBER = "#1f2937", "#9ca3af", "#dc2626", "#d97706"
 _TINTS = {USER: "#d5f0ec", AGENT: "#e2e4fb"}
 
-ROW_SECONDS = 10.0
+ROW_SECONDS = 8.0
 """Seconds of a row: as many as leave room for the words of someone who talks fast."""
 _MOST_ROWS = 40
 _WIDTH, _ROW_HEIGHT, _HEAD = 14.0, 2.15, 1.0
 _LANES = {"user": 1.0, "agent": -1.0}
 _SIZE = 8.5
-_LETTER = 0.066
-"""Inches that a letter of a word takes, on average."""
+_SPACE = 0.06
+"""Inches between two words, at least."""
 
 
 def check(path: str | PathLike[str]) -> None:
@@ -46,6 +47,10 @@ def check(path: str | PathLike[str]) -> None:
     kinds = FigureCanvasAgg.get_supported_filetypes()
     if Path(path).suffix.removeprefix(".").lower() not in kinds:
         raise UsageError(f"{fspath(path)}: expected a picture's ending, one of {', '.join(sorted(kinds))}")
+
+
+_NUDGE = 0.015
+"""Share of a row by which a word may be late before it goes to the second line."""
 
 
 def draw(call: Call, path: str | PathLike[str]) -> None:
@@ -89,7 +94,7 @@ def _head(figure: Figure, call: Call) -> None:
     facts = [f"{call.seconds:.1f} s", *(f"{who} {seconds:.1f} s" for who, seconds in shares.items())]
     delays = [m.voice_to_voice for m in call.heard_latencies() if m.voice_to_voice is not None]
     if delays:
-        facts.append(f"voice to voice {sorted(delays)[len(delays) // 2]:.2f} s (median)")
+        facts.append(f"voice to voice {median(delays):.2f} s (median)")
     if cuts := sum(mark.kind == "interruption" and bool(mark.text) for mark in call.marks):
         facts.append(f"{cuts} interruption{'s' if cuts > 1 else ''}")
     figure.text(0.055, 1 - 0.62 / height, "  ·  ".join(facts), fontsize=9.5, color="#4b5563", va="center")
@@ -174,16 +179,22 @@ def _words(axis: Axes, words: list[Word], who: str, start: float, end: float) ->
     """Set the words beyond their lane, where they begin; one that would touch the last goes to the second line."""
     sign = 1 if who == "user" else -1
     color = USER if who == "user" else AGENT
-    seconds_a_letter = _LETTER * (end - start) / (_WIDTH * 0.93)
+    seconds_an_inch = (end - start) / (_WIDTH * 0.93)
     free = [start, start]
     for word in words:
-        width = (len(word.text) + 0.6) * seconds_a_letter
+        width = (_inches(word.text) + _SPACE) * seconds_an_inch
         wished = min(word.start, end - width)
-        line = min((0, 1), key=lambda n: max(0.0, free[n] - wished))
+        line = 0 if free[0] - wished <= _NUDGE * (end - start) or free[1] >= free[0] else 1
         at = max(wished, free[line])
         free[line] = at + width
         y = _LANES[who] + sign * (1.0 + 0.34 * line)
         axis.text(at, y, word.text, color=color, ha="left", va="center", zorder=4)
+
+
+def _inches(word: str) -> float:
+    from matplotlib.textpath import TextPath
+
+    return float(TextPath((0, 0), word, size=_SIZE).get_extents().width) / 72
 
 
 def _ducks(axis: Axes, call: Call, start: float, end: float) -> None:
