@@ -113,7 +113,14 @@ class CoreManager:
     tenants: list[str] = field(default_factory=list)
     full: bool = False
 
-    def open(self, config: Config, observer: Callable[[ev.Event], None], *, tenant: str = "") -> CoreSession:
+    def open(
+        self,
+        config: Config,
+        observer: Callable[[ev.Event], None],
+        *,
+        tools: Mapping[str, Callable[..., Any]] | None = None,
+        tenant: str = "",
+    ) -> CoreSession:
         if self.full:
             raise Full("200 of 200 sessions are running")
         self.sessions.append(CoreSession(config, observer))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
 
@@ -23,6 +23,7 @@ from antiphon.core.items import (
     FunctionCallOutput,
     Item,
     McpApprovalResponse,
+    McpListTools,
     Message,
 )
 from antiphon.protocols.openai.codec import Ear, Voice, clip_samples, encoded
@@ -32,6 +33,7 @@ from antiphon.protocols.openai.events import Translator
 from antiphon.protocols.openai.ids import new_id
 from antiphon.protocols.openai.items import core_item
 from antiphon.protocols.openai.mapping import Override, config_of, override_of
+from antiphon.protocols.openai.mcp_servers import Listing, McpServers, check_servers
 from antiphon.protocols.openai.outbox import Outbox
 from antiphon.protocols.openai.ports import Session
 from antiphon.protocols.openai.session_object import (
@@ -42,7 +44,7 @@ from antiphon.protocols.openai.session_object import (
     merge_beta_transcription,
     merge_ga,
 )
-from antiphon.protocols.openai.session_wire import Prompt
+from antiphon.protocols.openai.session_wire import McpTool, Prompt
 from antiphon.protocols.openai.settings import PromptStore, RealtimeSettings, StoredPrompt
 from antiphon.protocols.openai.wire import (
     Append,
@@ -112,6 +114,8 @@ class Channel:
         self._ear = Ear(session.input_format, settings.max_append_bytes)
         self._voices: dict[str, Voice] = {}
         self._proposed: SessionObject | None = None
+        self._mcp = McpServers(self._listed, allow_private=settings.allow_private_addresses)
+        self._listing: dict[str, str] = {}
         self._overrides: deque[Override] = deque(maxlen=_OVERRIDES)
         self._creating: Override | None = None
         self._by_type: dict[type, Callable[[Any], Later]] = {
@@ -133,14 +137,29 @@ class Channel:
         """The session as it holds now."""
         return self._events.session
 
+    @property
+    def tools(self) -> Mapping[str, Callable[..., Any]]:
+        """The functions behind tools that the server runs, as the manager takes them; more may come later."""
+        return self._mcp
+
     def config(self) -> Config:
         """The core's configuration of the session as it holds now.
 
         Raises:
-            WireError: The prompt wants a variable that the client did not give.
+            WireError: The prompt wants a variable that the client did not give, or a tool cannot be.
         """
-        config = config_of(self.object, self._settings, self._prompt)
+        return self._config_of(self.object, self._prompt)
+
+    def _config_of(self, session: SessionObject, prompt: StoredPrompt | None) -> Config:
+        check_servers(session.tools)
+        labels = {tool.server_label for tool in session.tools if isinstance(tool, McpTool)}
+        offered = tuple(tool for tool in self._mcp.tools if tool.mcp_server in labels)
+        config = config_of(session, self._settings, prompt, offered)
         return replace(config, playout="server") if self._owns_playout else config
+
+    def close(self) -> None:
+        """Let go of what outlives a call: connections to MCP servers."""
+        self._mcp.close()
 
     def attach(self, session: Session) -> None:
         """Join the running session and greet the client: ``session.created``."""
@@ -150,6 +169,7 @@ class Channel:
             self.object, id=f"sess_{session.id}", expires_at=0 if seconds is None else int(time.time() + seconds)
         )
         self._send_session("created")
+        self._find_tools()
 
     # --- from the client ----------------------------------------------------------------------------------------------
 
@@ -212,15 +232,31 @@ class Channel:
         return found
 
     def _configure(self, session: SessionObject, prompt: StoredPrompt | None, event_id: str | None) -> None:
-        config = config_of(session, self._settings, prompt)
-        if self._owns_playout:
-            config = replace(config, playout="server")
+        config = self._config_of(session, prompt)
         # The core answers within the call: Configured makes the proposal hold, Rejected leaves what held.
         self._proposed = session
         self._session.do(inp.Configure, config=config, command_id=event_id)
         if self._proposed is None:
             self._prompt = prompt
+            self._find_tools()
         self._proposed = None
+
+    def _find_tools(self) -> None:
+        """Ask servers that the session names anew for their tools, and say so."""
+        for label in self._mcp.update(self.object.tools):
+            self._listing[label] = item_id = new_id("mcpl")
+            before = self._session.state.conversation.last_id
+            for wire in self._events.listing_started(item_id, label, before):
+                self._outbox.send(wire)
+
+    def _listed(self, listing: Listing) -> None:
+        item_id = self._listing.pop(listing.label)
+        if listing.problem is not None:
+            self._outbox.send({"type": "mcp_list_tools.failed", "item_id": item_id})
+            return
+        self._outbox.send({"type": "mcp_list_tools.completed", "item_id": item_id})
+        self._session.do(inp.AddItem, item=McpListTools(item_id, listing.label, listing.definitions))
+        self._session.do(inp.SetTools, tools=listing.tools)
 
     def _commit(self, event: Commit) -> Later:
         self._flush_ear()

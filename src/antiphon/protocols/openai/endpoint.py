@@ -129,7 +129,7 @@ class RealtimeEndpoint:
                 prompts=self._prompts,
                 prompt=prompt,
             )
-            running = self._manager.open(channel.config(), self._observe, tenant=grant.project_id)
+            running = self._manager.open(channel.config(), self._observe, tools=channel.tools, tenant=grant.project_id)
         except WireError as error:
             self._fail(error, BAD_REQUEST, f"invalid_request_error.{error.code}")
             return
@@ -194,6 +194,8 @@ class RealtimeEndpoint:
         assert self._outbox is not None
         self._session = None
         self._over = True
+        if self._channel is not None:
+            self._channel.close()
         if reason == "max_duration":
             minutes = (self._settings.max_seconds or 0) / 60
             message = f"Your session hit the maximum duration of {minutes:g} minutes."
@@ -211,3 +213,5 @@ class RealtimeEndpoint:
             self._task = None
         if self._outbox is not None:
             self._outbox.stop()
+        if self._channel is not None:
+            self._channel.close()

@@ -7,10 +7,11 @@ unknown event for an error (rule 8).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from antiphon.core import events as ev
-from antiphon.core.items import McpApprovalRequest, Usage
+from antiphon.core.items import Item, McpApprovalRequest, McpCall, McpListTools, Usage
 from antiphon.protocols.openai.dialect import Dialect
 from antiphon.protocols.openai.errors import WireError, error_event
 from antiphon.protocols.openai.items import AudioBytes, item_view
@@ -65,6 +66,8 @@ class Translator:
         self._owns_playout = owns_playout
         self._approvals: set[str] = set()
         self._tools: dict[str, int] = {}
+        self._announced: set[str] = set()
+        self._running: dict[str, _RunningCall] = {}
         self._by_type: dict[type, Callable[[Any], list[Wire]]] = {
             ev.Rejected: self._rejected,
             ev.SpeechStarted: self._speech_started,
@@ -76,6 +79,7 @@ class Translator:
             ev.TranscriptFailed: self._transcript_failed,
             ev.ItemAdded: self._item_added,
             ev.ItemDone: self._item_done,
+            ev.ItemChanged: self._item_changed,
             ev.ItemDeleted: self._item_deleted,
             ev.ItemTruncated: self._item_truncated,
             ev.ItemRetrieved: self._item_retrieved,
@@ -183,13 +187,38 @@ class Translator:
     def _item(self, item: Any) -> Wire:
         return item_view(item, self._dialect, transcripts=False)
 
+    def listing_started(self, item_id: str, label: str, before: str | None) -> list[Wire]:
+        """Say that an MCP server is asked for its tools; the item comes into the conversation with them."""
+        self._announced.add(item_id)
+        item = self._item(McpListTools(item_id, label))
+        return [
+            {"type": self._dialect.item_added, "previous_item_id": before, "item": item},
+            {"type": "mcp_list_tools.in_progress", "item_id": item_id},
+        ]
+
     def _item_added(self, e: ev.ItemAdded) -> list[Wire]:
+        if e.item.id in self._announced:
+            self._announced.discard(e.item.id)
+            return []
         return [{"type": self._dialect.item_added, "previous_item_id": e.previous_item_id, "item": self._item(e.item)}]
 
     def _item_done(self, e: ev.ItemDone) -> list[Wire]:
         if self._dialect.item_done is None:
             return []
+        if _runs(e.item):
+            self._running.setdefault(e.item.id, _RunningCall()).previous_item_id = e.previous_item_id
+            return []
         return [{"type": self._dialect.item_done, "previous_item_id": e.previous_item_id, "item": self._item(e.item)}]
+
+    def _item_changed(self, e: ev.ItemChanged) -> list[Wire]:
+        """An MCP call has its result: only now are its item and its output final."""
+        call = self._running.pop(e.item.id, None)
+        if call is None or self._dialect.item_done is None:
+            return []
+        done = self._item_done(ev.ItemDone(e.item, call.previous_item_id))
+        if call.response_id is None:  # it was approved, and called outside any response
+            return done
+        return done + self._output_item_done(ev.OutputItemDone(call.response_id, call.index, e.item))
 
     def _item_deleted(self, e: ev.ItemDeleted) -> list[Wire]:
         return [{"type": "conversation.item.deleted", "item_id": e.item_id}]
@@ -240,6 +269,10 @@ class Translator:
 
     def _output_item_done(self, e: ev.OutputItemDone) -> list[Wire]:
         self._approvals.discard(e.item.id)
+        if _runs(e.item):
+            call = self._running.setdefault(e.item.id, _RunningCall())
+            call.response_id, call.index = e.response_id, e.index
+            return []
         return [
             {
                 "type": "response.output_item.done",
@@ -360,6 +393,20 @@ def usage_view(usage: Usage) -> Wire:
         },
         "output_token_details": {"text_tokens": usage.output_text_tokens, "audio_tokens": usage.output_audio_tokens},
     }
+
+
+@dataclass(slots=True)
+class _RunningCall:
+    """What to say of an MCP call once it has its result."""
+
+    previous_item_id: str | None = None
+    response_id: str | None = None
+    index: int = 0
+
+
+def _runs(item: Item) -> bool:
+    """Whether it is an MCP call that was made and has no result yet."""
+    return isinstance(item, McpCall) and item.status == "completed" and item.output is None and item.error is None
 
 
 def _where(e: ev.PartAdded | ev.TextDelta | ev.PartDone) -> Wire:

@@ -51,7 +51,14 @@ class Session(Protocol):
 class Manager(Protocol):
     """``runtime.SessionManager``, as far as it is used here."""
 
-    def open(self, config: Config, observer: Callable[[Event], None], *, tenant: str = "") -> Session: ...
+    def open(
+        self,
+        config: Config,
+        observer: Callable[[Event], None],
+        *,
+        tools: Mapping[str, Callable[..., Any]] | None = None,
+        tenant: str = "",
+    ) -> Session: ...
 
 
 class Secrets(Protocol):

@@ -89,6 +89,7 @@ class RealtimeSettings:
         max_append_bytes: Most decoded audio in one ``input_audio_buffer.append``.
         max_delta_bytes: Most encoded audio in one delta; base64 of it must stay below 1 MiB, the limit of many clients.
         rate_limits: Rows of ``rate_limits.updated``.
+        allow_private_addresses: Let MCP servers that clients name be on private and loopback addresses.
         secret_seconds: How long a client secret is good when the request does not say.
     """
 
@@ -109,4 +110,5 @@ class RealtimeSettings:
     max_append_bytes: int = 15 * 1024 * 1024
     max_delta_bytes: int = 240_000
     rate_limits: tuple[RateLimit, ...] = ()
+    allow_private_addresses: bool = False
     secret_seconds: int = 600
