@@ -8,6 +8,7 @@ what the speaker was given, what the engines were asked.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -322,16 +323,31 @@ async def call(
     line.tool_runs = runs
     made.append(line)
     session.start()
+    complaints = _Complaints()
+    logging.getLogger("antiphon.runtime.session").addHandler(complaints)
     microphone = asyncio.create_task(line.talk())
     try:
         yield line
     finally:
+        logging.getLogger("antiphon.runtime.session").removeHandler(complaints)
         microphone.cancel()
         await asyncio.wait([microphone])
         await session.close()
         line.record = await session.wait_closed()
         await manager.close()
+    assert not complaints.words, "neither the core nor an observer may fail"
     check(line)
+
+
+class _Complaints(logging.Handler):
+    """What the actor would only have logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.words: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.words.append(f"{record.getMessage()}: {record.exc_info[1] if record.exc_info else ''}")
 
 
 def dialogue(scene: Callable[[], Awaitable[None]]) -> None:

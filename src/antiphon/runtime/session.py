@@ -290,6 +290,8 @@ class Session:
         except Exception:
             # The core is total by contract; should that break, one input is lost rather than the call.
             _log.exception("session %s: the core failed on %s", self.id, type(i).__name__)
+            if isinstance(i, inp.Close):
+                self._give_up(i)
             return
         if self.recording is not None:
             self.recording.add(i, effects)
@@ -297,6 +299,26 @@ class Session:
             self._carry(effect)
         if not self._over.done():
             self._follow()
+
+    def _give_up(self, i: inp.Close) -> None:
+        """A session must always be closable: end without the core's help, with what can be told."""
+        items, meter = self.state.conversation.items, self.state.meter
+        self.record = ev.Record(
+            reason="internal_error",
+            seconds=i.at,
+            timeline=self.state.timeline.segments(i.at),
+            items=items,
+            usage=meter.usage,
+            stt_seconds=meter.stt_seconds,
+            tts_characters=meter.tts_characters,
+            tts_seconds=meter.tts_seconds,
+            speculative_usage=meter.speculative,
+            turns=meter.turns,
+            responses=meter.responses,
+            interruptions=meter.interruptions,
+        )
+        self._emit(ev.Ended(self.record))
+        self._end()
 
     def _follow(self) -> None:
         """Bring gate, timer, stall watch and stores in line with the new state."""
