@@ -6,6 +6,7 @@ import asyncio
 import base64
 import itertools
 import json
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -362,3 +363,25 @@ class ScriptedServer:
         elif event["type"] == "conversation.item.truncate":
             fields = {key: event[key] for key in ("item_id", "content_index", "audio_end_ms")}
             await peer.send(self.wire.event("conversation.item.truncated", **fields))
+
+
+class ThreadedServer:
+    """A ScriptedServer on a loop of its own."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread.start()
+        self.script = self.run(self._start(wire))
+
+    async def _start(self, wire: Wire) -> ScriptedServer:
+        return await ScriptedServer(wire).__aenter__()
+
+    def run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=20)
+
+    def stop(self) -> None:
+        self.run(self.script.__aexit__())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()

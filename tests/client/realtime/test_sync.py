@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from realtime_script import SECOND, Event, ScriptedServer, Wire
+from realtime_script import SECOND, Event, ScriptedServer, ThreadedServer, Wire
 
 from antiphon.client.realtime import (
     BadKeyError,
@@ -19,28 +19,6 @@ from antiphon.client.realtime import (
     RealtimeTimeoutError,
     SyncRealtimeClient,
 )
-
-
-class ThreadedServer:
-    """A ScriptedServer on a loop of its own."""
-
-    def __init__(self, wire: Wire) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
-        self.thread.start()
-        self.script = self.run(self._start(wire))
-
-    async def _start(self, wire: Wire) -> ScriptedServer:
-        return await ScriptedServer(wire).__aenter__()
-
-    def run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=20)
-
-    def stop(self) -> None:
-        self.run(self.script.__aexit__())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join()
-        self.loop.close()
 
 
 @pytest.fixture
