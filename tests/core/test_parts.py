@@ -110,7 +110,9 @@ def test_heard_words_in_proportion_when_the_voice_does_not_tell() -> None:
 def test_a_voice_that_told_some_words_is_believed_for_these() -> None:
     clause = Clause("j", "You said: that ", 0, samples=4800, words=(Word("You", 4800),))
     assert heard_text([clause], 6240) == "You"
-    assert heard_text([clause], 4800 + 5 * 1600) == "You said:"
+    assert heard_text([clause], 4800 + 9 * 1600) == "You", "what it did not tell has not ended"
+    done = Clause("j", "You said: that ", 0, samples=4800 + 11_000, words=(Word("You", 4800),), done=True)
+    assert heard_text([done], 4800 + 5000) == "You said:"
 
 
 @given(st.lists(st.integers(1, 30_000), min_size=1, max_size=5), st.integers(0, 200_000), st.integers(0, 9000))

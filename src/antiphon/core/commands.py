@@ -22,7 +22,7 @@ from antiphon.core.state import Clock, Pending, Piece, Utterance, Want, Work
 
 
 def command(w: Work, c: inp.Command) -> None:
-    """Carry out one command, or reject it. ``Close`` is the lifecycle's."""
+    """Carry out one command, or reject it."""
     match c:
         case inp.Configure():
             _configure(w, c)
@@ -54,8 +54,6 @@ def command(w: Work, c: inp.Command) -> None:
             _cancel(w, c)
         case inp.ApproveCall():
             _approve(w, c)
-        case inp.Close():
-            raise AssertionError("Close is handled by the session")
         case _:
             assert_never(c)
 

@@ -53,9 +53,6 @@ class Conversation:
         """The function call with this call id."""
         return next((i for i in self.items if isinstance(i, FunctionCall) and i.call_id == call_id), None)
 
-    def answered(self, call_id: str) -> bool:
-        return any(isinstance(i, FunctionCallOutput) and i.call_id == call_id for i in self.items)
-
 
 def history(items: Iterable[Item], *, tokens: int | None = None, retention: float = 1.0) -> tuple[Item, ...]:
     """The items in an order that any chat API takes: each call is followed at once by its output.

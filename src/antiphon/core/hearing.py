@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import assert_never
 
 from antiphon.core import answering, turn
 from antiphon.core import events as ev
@@ -40,6 +41,8 @@ def voice(w: Work, i: inp.VoiceOn | inp.VoiceOff | inp.AudioReached | inp.AudioS
             s.turn, decided = turn.reached(s.turn, i.sample, rules)
         case inp.AudioStalled():
             s.turn, decided = _stalled(w, i.sample)
+        case _:
+            assert_never(i)
     for decision in decided:
         _decided(w, decision, i.sample)
 
@@ -59,8 +62,7 @@ def _decided(w: Work, decision: Decision, sample: int) -> None:
         s.utterance = Utterance(start, start, over_agent=answering.has_floor(w))
         _soften(w)
     u = s.utterance
-    if u is None:
-        return
+    assert u is not None  # there is one from SOUND to COMMIT or FADED
     match decision:
         case Decision.STARTED:
             _started(w, u)

@@ -275,13 +275,14 @@ class PeerBack(_Input):
 
 Command = (
     Configure | AddItem | DeleteItem | RetrieveItem | TruncateItem | CommitAudio | ClearAudio | ClearPlayout
-    | CreateResponse | CancelResponse | SetTools | ApproveCall | Close
+    | CreateResponse | CancelResponse | SetTools | ApproveCall
 )  # fmt: skip
 Ear = VoiceOn | VoiceOff | AudioReached | AudioStalled | TurnPredicted | Transcribed | TranscriptionFailed
 Engine = (
     TextGenerated | CallGenerated | GenerationDone | GenerationFailed | Synthesized | SynthesisDone | SynthesisFailed
 )
-Input = Command | Ear | Engine | ToolDone | Drained | PeerGone | PeerBack | Tick
+Happening = Command | Ear | Engine | ToolDone | Drained | PeerGone | PeerBack | Tick
+Input = Happening | Close
 
 __all__ = [
     "AddItem",
@@ -304,6 +305,7 @@ __all__ = [
     "Engine",
     "GenerationDone",
     "GenerationFailed",
+    "Happening",
     "Input",
     "PeerBack",
     "PeerGone",

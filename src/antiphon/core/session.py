@@ -43,7 +43,7 @@ def step(state: State, i: inp.Input) -> tuple[State, tuple[Effect, ...]]:
     return w.s, tuple(w.effects)
 
 
-def _handle(w: Work, i: inp.Input) -> None:
+def _handle(w: Work, i: inp.Happening) -> None:
     match i:
         case inp.VoiceOn() | inp.VoiceOff() | inp.AudioReached() | inp.AudioStalled():
             hearing.voice(w, i)
@@ -72,8 +72,6 @@ def _handle(w: Work, i: inp.Input) -> None:
             w.stir()
         case inp.Tick():
             pass  # whatever is due is found out below
-        case inp.Close():
-            raise AssertionError("handled before")
         case (
             inp.Configure()
             | inp.AddItem()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from math import inf
 
 from antiphon.core.inputs import Word
 
@@ -36,6 +37,8 @@ class Clause:
         """Where each word ends: as the TTS told, the rest in proportion to its letters."""
         ends: list[float] = [w.end for w in self.words[: len(pieces)]]
         rest = pieces[len(ends) :]
+        if self.words and not self.done:
+            return [*ends, *(inf for _ in rest)]  # a voice that tells words has told those that ended
         position = ends[-1] if ends else 0.0
         letters = sum(map(len, rest))
         # An unfinished synthesis has an unknown length: 15 characters a second is how fast voices read.
