@@ -331,6 +331,11 @@ def test_a_late_mark_rewrites_what_was_assumed() -> None:
     )
 
 
+def test_a_very_late_mark_swallows_whole_segments() -> None:
+    t = Timeline().mark("agent", 1.0).mark("silence", 2.0).mark("user", 0.5)
+    assert t.segments(3.0) == (Segment("silence", 0.0, 0.5), Segment("user", 0.5, 3.0))
+
+
 def test_the_meter_counts_speculation_apart() -> None:
     used = Usage(input_text_tokens=5, output_text_tokens=7)
     m = Meter().response(used, heard=True).response(used, heard=False).spoken(10, 24_000)
