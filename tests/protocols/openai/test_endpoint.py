@@ -366,7 +366,9 @@ async def test_expiry_is_told_and_closes() -> None:
     rig = await Rig().open()
     rig.session.now = 3601.0
     events = rig.feed(inp.Tick)
-    assert error_of(events)["code"] == "session_expired"
+    error = error_of(events)
+    assert error["code"] == "session_expired"
+    assert "60 minutes" in error["message"]
     assert rig.wire.code == 1001
     rig.endpoint.text(b'{"type":"response.create"}')
     assert rig.take() == []

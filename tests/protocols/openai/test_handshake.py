@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from antiphon.platform.keys import Principal
@@ -129,6 +131,22 @@ async def test_a_client_that_leaves_before_the_greeting_leaves_no_session() -> N
     rig.endpoint.closed(1006, "")
     assert rig.wire.sent == []
     assert rig.manager.sessions == []
+
+
+async def test_a_thousand_connects_and_drops_leave_nothing_behind() -> None:
+    manager = CoreManager()
+    before = asyncio.all_tasks()
+    for n in range(1000):
+        rig = Rig(manager=manager, beta=n % 2 == 0)
+        if n % 3:
+            await rig.open()
+        else:
+            rig.endpoint.open(rig.wire)
+        rig.endpoint.closed(1006, "")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert all(session.state.ended for session in manager.sessions)
 
 
 async def test_the_old_relays_path_speaks_beta() -> None:

@@ -183,3 +183,28 @@ async def test_browser_handshake_gets_its_subprotocol_back_and_speaks_beta() -> 
         async with websockets.connect(f"{url}/realtime?model=x", subprotocols=subprotocols) as ws:
             assert ws.subprotocol == "realtime"
             assert '"modalities"' in str(await ws.recv())
+
+
+async def test_the_beta_client_of_the_stock_sdk(client: AsyncOpenAI) -> None:
+    manager = SessionManager(engines())
+    async with served(manager) as url:
+        sdk = client.with_options(websocket_base_url=url)
+        async with sdk.beta.realtime.connect(model="gpt-4o-realtime-preview") as connection:
+            events = [await connection.recv()]
+            assert events[0].type == "session.created"
+            await connection.session.update(session={"modalities": ["text", "audio"], "turn_detection": None})  # type: ignore[typeddict-item]
+            for start in range(0, 48_000, 4800):
+                audio = tone(1.0)[start : start + 4800]
+                await connection.input_audio_buffer.append(audio=base64.b64encode(audio).decode())
+            await connection.input_audio_buffer.commit()
+            await connection.response.create()
+            while events[-1].type != "response.done":
+                events.append(await connection.recv())
+    names = [event.type for event in events]
+    assert "session.updated" in names
+    assert names.count("conversation.item.created") == 2
+    assert "response.audio.delta" in names
+    assert names.index("response.audio_transcript.done") < names.index("response.content_part.done")
+    words = "".join(event.delta for event in events if event.type == "response.audio_transcript.delta")
+    assert words == "You said hello there."
+    assert manager.count == 0

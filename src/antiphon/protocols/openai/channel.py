@@ -164,7 +164,7 @@ class Channel:
     def attach(self, session: Session) -> None:
         """Join the running session and greet the client: ``session.created``."""
         self._session = session
-        seconds = self._settings.max_seconds
+        seconds = session.state.config.max_seconds  # the manager may allow less than was asked for
         self._events.session = replace(
             self.object, id=f"sess_{session.id}", expires_at=0 if seconds is None else int(time.time() + seconds)
         )

@@ -186,19 +186,19 @@ class RealtimeEndpoint:
         if self._channel is None or self._over:
             return
         if isinstance(event, ev.Ended):
-            self._ended(event.record.reason)
+            self._ended(event.record)
             return
         self._channel.observe(event)
 
-    def _ended(self, reason: str) -> None:
+    def _ended(self, record: ev.Record) -> None:
+        reason = record.reason
         assert self._outbox is not None
         self._session = None
         self._over = True
         if self._channel is not None:
             self._channel.close()
         if reason == "max_duration":
-            minutes = (self._settings.max_seconds or 0) / 60
-            message = f"Your session hit the maximum duration of {minutes:g} minutes."
+            message = f"Your session hit the maximum duration of {record.seconds / 60:.3g} minutes."
             self._outbox.send(error_event(WireError("session_expired", message)))
         elif reason == "vad_failed":
             message = "The server cannot hear any more: its voice detector failed."
