@@ -122,3 +122,9 @@ def test_no_unknown_name_is_ever_accepted(name: str) -> None:
         return
     with pytest.raises(ConfigError, match=f"unknown setting 'server.{name}'"):
         load_settings(flags={"server": {name: 1}})
+
+
+def test_backchannels_are_listed_by_comma(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "uh-huh" in load_settings().turn.backchannels
+    monkeypatch.setenv("ANTIPHON_TURN__BACKCHANNELS", "genau, mhm")
+    assert load_settings().turn.backchannels == {"genau", "mhm"}

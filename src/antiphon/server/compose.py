@@ -80,6 +80,7 @@ def realtime_settings(settings: Settings) -> RealtimeSettings:
         max_seconds=settings.limits.session_seconds,
         idle_close_seconds=settings.limits.idle_seconds,
         ahead_seconds=settings.limits.audio_ahead_seconds,
+        allow_private_addresses=settings.server.allow_private_addresses,
     )
 
 

@@ -23,6 +23,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from antiphon.core.config import BACKCHANNELS
+
 __all__ = [
     "DataSettings",
     "EngineSettings",
@@ -50,6 +52,7 @@ def _expand(path: Path) -> Path:
 
 
 EngineNames = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), Field(min_length=1)]
+WordSet = Annotated[frozenset[str], NoDecode, BeforeValidator(_names)]
 UserPath = Annotated[Path, AfterValidator(_expand)]
 
 
@@ -227,10 +230,21 @@ class TurnSettings(_Section):
     )
     interrupt_response: bool = Field(True, description="Whether speech may interrupt the agent.")
     interrupt_min_ms: int = Field(
-        300, ge=0, le=10000, description="Speech shorter than this does not interrupt the agent for good."
+        400,
+        ge=0,
+        le=10000,
+        description="Speech over the agent's that confirms an interruption, where the server paces the agent's voice "
+        "(not over OpenAI's WebSocket, whose clients stop playing by themselves).",
     )
-    interrupt_min_words: int = Field(
-        0, ge=0, le=20, description="Words that must be recognised before the agent is interrupted for good."
+    resume_ms: int = Field(
+        400, ge=0, le=10000, description="Silence after an unconfirmed interruption before the agent goes on."
+    )
+    barge_in: Literal["duck", "pause"] = Field(
+        "duck", description="What the agent's voice does until an interruption is confirmed."
+    )
+    backchannels: WordSet = Field(
+        BACKCHANNELS,
+        description='Words that only say "go on": an utterance of nothing else does not stop the agent.',
     )
     speculation_ms: int = Field(
         200, ge=0, le=10000, description="Silence after which an answer is prepared, unheard, ahead of the turn."

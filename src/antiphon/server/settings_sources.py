@@ -112,6 +112,8 @@ def _shown(default: object) -> str:
         return ""
     if isinstance(default, bool):
         return str(default).lower()
+    if isinstance(default, frozenset):
+        default = tuple(sorted(default))
     return ", ".join(default) if isinstance(default, tuple) else str(default)
 
 

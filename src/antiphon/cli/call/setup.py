@@ -82,6 +82,10 @@ def _turn(settings: TurnSettings, mode: Literal["silence", "semantic"] | None) -
         speculate=settings.speculation_ms / 1000,
         wait_incomplete=longest,
         interrupt_response=settings.interrupt_response,
+        confirm=settings.interrupt_min_ms / 1000,
+        resume=settings.resume_ms / 1000,
+        barge_in=settings.barge_in,
+        backchannels=settings.backchannels,
         over_agent=settings.speech_while_uninterruptible,
         captions=0.5,
     )
