@@ -4,7 +4,7 @@
 
 The server runs as shipped, with scripted STT, LLM and TTS that answer at once and the real Silero VAD, on one core; the
 driver, on another, plays users who speak for 3 s and listen for 2 s, in 20 ms chunks of 24 kHz PCM. pipecat and
-livekit-agents run beside it where ANTIPHON_BENCH_PIPECAT and ANTIPHON_BENCH_LIVEKIT name a Python that has them.
+livekit-agents run beside it where BENCH_PIPECAT and BENCH_LIVEKIT name a Python that has them.
 """
 
 from __future__ import annotations
@@ -106,13 +106,13 @@ def measure_antiphon(counts: Sequence[int], cycles: int, urgent: bool) -> dict[i
 def measure_peers(counts: Sequence[int], cycles: int, urgent: bool) -> dict[str, dict[int, dict[str, Any]]]:
     """Those that are installed."""
     peers: dict[str, dict[int, dict[str, Any]]] = {}
-    if python := _peer("pipecat", "ANTIPHON_BENCH_PIPECAT"):
+    if python := _peer("pipecat", "BENCH_PIPECAT"):
         peers["pipecat"] = {}
         for sessions in counts:
             _say(f"pipecat, {sessions} sessions")
             with servers.pipecat(python, urgent) as server:
                 peers["pipecat"][sessions] = servers.drive("pipecat", server, sessions, cycles, urgent)
-    if python := _peer("livekit-agents", "ANTIPHON_BENCH_LIVEKIT"):
+    if python := _peer("livekit-agents", "BENCH_LIVEKIT"):
         peers["livekit"] = {}
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "stimulus.npy"

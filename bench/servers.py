@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 SERVER_CORE, DRIVER_CORE = 0, 1
 _START_SECONDS = 60.0
 
@@ -43,6 +43,12 @@ def pinned(core: int, command: Sequence[str]) -> list[str]:
     return ["taskset", "-c", str(cores[core % len(cores)]), *command]
 
 
+def _environment() -> dict[str, str]:
+    """Ours, without settings of a server that may run here otherwise."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANTIPHON_")}
+    return kept | {"OMP_NUM_THREADS": "1"}
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -50,7 +56,9 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def _process(command: Sequence[str], urgent: bool, **env: str) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    command: Sequence[str], urgent: bool, cwd: str | None = None, **env: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a session of its own; its output is shown when it fails."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
@@ -58,7 +66,8 @@ def _process(command: Sequence[str], urgent: bool, **env: str) -> Iterator[subpr
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | env,
+            env=_environment() | env,
+            cwd=cwd,
             start_new_session=True,
         )
         if urgent:
@@ -110,7 +119,7 @@ def antiphon(urgent: bool) -> Iterator[Running]:
         command += ["--port", str(port), "--allow-anonymous", "--data-dir", data, "--script", str(HERE / "script.toml")]
         command += ["--stt", "scripted", "--llm", "scripted", "--tts", "scripted", "--log-level", "warning"]
         env = {"ANTIPHON_SERVER__DRAIN_SECONDS": "0", "ANTIPHON_ENGINES__EARS": "local"}
-        with _process(command, urgent, **env) as process:
+        with _process(command, urgent, cwd=data, **env) as process:
             yield Running(process.pid, port, _await_answer(process, f"http://127.0.0.1:{port}/healthz", began))
 
 
@@ -147,9 +156,7 @@ def livekit(python: str, stimulus: Path, sessions: int, cycles: int, urgent: boo
 
 def _figures(command: Sequence[str], urgent: bool) -> dict[str, Any]:
     """Run a command whose last line is a JSON object."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, start_new_session=True
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=_environment(), start_new_session=True) as process:
         if urgent:
             hurry(process.pid)
         try:

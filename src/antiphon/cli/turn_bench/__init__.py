@@ -1,0 +1,1 @@
+"""Turn taking measured: spoken dialogues in virtual time, in the shape of Full-Duplex-Bench v1."""
