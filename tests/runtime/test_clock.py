@@ -25,8 +25,12 @@ def test_timers_fire_in_order_and_at_their_time() -> None:
     async def main() -> list[tuple[str, float]]:
         loop = asyncio.get_running_loop()
         seen: list[tuple[str, float]] = []
+
+        def fire(name: str) -> None:
+            seen.append((name, loop.time()))
+
         for name, delay in (("c", 0.3), ("a", 0.1), ("b", 0.2), ("b2", 0.2)):
-            loop.call_later(delay, lambda name=name: seen.append((name, loop.time())))
+            loop.call_later(delay, fire, name)
         await asyncio.sleep(1)
         return seen
 

@@ -199,7 +199,7 @@ def test_a_cancelled_job_answers_nothing_and_closes_its_stream() -> None:
         finally:
             llm.closed += 1
 
-    llm.generate = hanging  # type: ignore[method-assign,assignment]
+    llm.generate = hanging  # type: ignore[method-assign]
 
     async def main() -> None:
         ended: list[int] = []
