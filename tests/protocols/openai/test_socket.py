@@ -101,7 +101,7 @@ async def test_text_turn_tool_and_error_over_the_sdk(client: AsyncOpenAI) -> Non
             assert types(await until(connection, "session.created")) == ["session.created"]
             tool = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}
             await connection.session.update(
-                session={"type": "realtime", "output_modalities": ["text"], "tools": [tool]}  # type: ignore[typeddict-item,list-item]
+                session={"type": "realtime", "output_modalities": ["text"], "tools": [tool]}  # type: ignore[list-item]
             )
             updated = (await until(connection, "session.updated"))[-1]
             assert updated["session"]["tools"][0]["name"] == "weather"
