@@ -17,7 +17,7 @@ class DialectName(StrEnum):
 
 
 def inspect(
-    url: Annotated[str, typer.Option(help="Address of the server, or of a relay.")] = "ws://127.0.0.1:8000/v1/realtime",
+    url: Annotated[str, typer.Option(help="Address of the server, or of a relay.")] = "ws://127.0.0.1:7880/v1/realtime",
     api_key: Annotated[
         str | None,
         typer.Option(help="The key.", envvar=["ANTIPHON_API_KEY", "OPENAI_API_KEY"], show_default=False),
