@@ -381,3 +381,63 @@ async def test_client_that_leaves_ends_its_session() -> None:
     sent = len(rig.wire.sent)
     rig.endpoint.text(b'{"type":"response.create"}')
     assert len(rig.wire.sent) == sent
+
+
+async def test_idle_timeout_makes_an_empty_turn_and_an_answer() -> None:
+    rig = await Rig().open()
+    detection = {"type": "server_vad", "idle_timeout_ms": 5000}
+    rig.send("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
+    rig.session.now = 4.0
+    assert rig.feed(inp.Tick) == []
+    rig.session.now = 5.1
+    events = rig.feed(inp.Tick)
+    assert types(events) == [
+        "input_audio_buffer.timeout_triggered",
+        "input_audio_buffer.committed",
+        *ITEM[False],
+        "response.created",
+        "rate_limits.updated",
+    ]
+    assert events[0]["audio_end_ms"] - events[0]["audio_start_ms"] >= 0
+    assert events[0]["item_id"] == events[1]["item_id"] == events[2]["item"]["id"]
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("interrupt", [True, False])
+async def test_create_and_interrupt_response(create: bool, interrupt: bool) -> None:
+    rig = await Rig().open()
+    detection = {"type": "server_vad", "create_response": create, "interrupt_response": interrupt}
+    rig.send("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
+    rig.say("Talk.")
+    running = rig.send("response.create")[0]["response"]["id"]
+    rig.generated("A long story.", done=False)
+    events = rig.speech()
+    done = [e["response"] for e in events if e["type"] == "response.done"]
+    assert [r["id"] for r in done] == ([running] if interrupt else [])
+    assert "input_audio_buffer.speech_started" in types(events)
+    assert "input_audio_buffer.committed" in types(events)
+    assert ("response.created" in types(events)) is (create and interrupt)
+    if not interrupt:
+        rig.generated()
+        events = rig.spoken()
+        assert "response.done" in types(events)
+        assert ("response.created" in types(events)) is create, "what was said over the answer is answered after it"
+
+
+async def test_semantic_vad_asks_the_turn_detector() -> None:
+    rig = await Rig().open()
+    detection = {"type": "semantic_vad", "eagerness": "high"}
+    rig.send("session.update", session={"type": "realtime", "audio": {"input": {"turn_detection": detection}}})
+    rig.session.hear(np.zeros(96_000, np.int16))
+    events = rig.feed(inp.VoiceOn, sample=16_000)
+    while (due := rig.session.state.audio_deadline) is not None and due < 32_000:
+        events += rig.feed(inp.AudioReached, sample=due)
+    events += rig.feed(inp.VoiceOff, sample=32_000)
+    while not rig.session.asked(fx.PredictTurn):
+        due = rig.session.state.audio_deadline
+        assert due is not None
+        events += rig.feed(inp.AudioReached, sample=due)
+    events += rig.feed(inp.TurnPredicted, job=rig.session.asked(fx.PredictTurn)[-1].job, probability=0.1)
+    events += rig.silence()
+    stopped = only(events, "input_audio_buffer.speech_stopped")
+    assert stopped["audio_end_ms"] == pytest.approx(4000, abs=40), "a speaker who is not done is given 2 s"

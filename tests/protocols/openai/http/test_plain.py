@@ -15,6 +15,7 @@ from openai import AsyncOpenAI
 from antiphon.audio.files import read_speech
 from antiphon.engines.scripted import (
     Call,
+    Clause,
     LlmScript,
     Rule,
     ScriptedLlm,
@@ -88,6 +89,15 @@ async def test_transcription(format: str) -> None:
         assert "00:00:00,000 --> 00:00:01,500" in text
 
 
+async def test_transcription_as_a_stream() -> None:
+    async with sdk() as client:
+        file = ("speech.wav", wav(1.0))
+        stream = await client.audio.transcriptions.create(model="gpt-4o-transcribe", file=file, stream=True)
+        events = [event async for event in stream]
+    assert [event.type for event in events] == ["transcript.text.delta", "transcript.text.done"]
+    assert events[-1].text == "hello there"
+
+
 async def test_unreadable_recording_and_failing_engine() -> None:
     broken = Engines(stt=ScriptedStt(SttScript(utterances=(Utterance(fail="unavailable"),))))
     async with sdk(broken) as client:
@@ -119,8 +129,12 @@ async def test_speech_can_be_read_back(format: str) -> None:
         assert len(read_speech(io.BytesIO(data))) / 16_000 == pytest.approx(seconds, abs=0.15)
 
 
-async def test_speech_refuses_nothing_and_a_failing_voice() -> None:
-    async with sdk() as client:
+async def test_speech_of_nothing_and_by_a_failing_voice() -> None:
+    broken = Engines(tts=ScriptedTts(TtsScript(clauses=(Clause(fail="crashed"),))))
+    async with sdk(broken) as client:
+        with pytest.raises(openai.InternalServerError) as failed:
+            await client.audio.speech.create(model="x", voice="alloy", input="Hello.")
+        assert failed.value.code == "engine_crashed"
         with pytest.raises(openai.UnprocessableEntityError):
             await client.audio.speech.create(model="x", voice="alloy", input="")
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 from typing import Annotated, Any, Literal
 
+import msgspec
 from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
@@ -35,6 +36,7 @@ def transcription_routes(service: Service) -> APIRouter:
         language: Annotated[str | None, Form()] = None,
         prompt: Annotated[str, Form()] = "",
         response_format: Annotated[ResponseFormat, Form()] = "json",
+        stream: Annotated[bool, Form()] = False,
     ) -> Response:
         """Transcribe a recording of any format that FFmpeg reads, up to 25 MB."""
         data = await file.read(MAX_BYTES + 1)
@@ -47,9 +49,20 @@ def transcription_routes(service: Service) -> APIRouter:
             raise ApiError(400, str(error), code="invalid_value", param="file") from None
         with refusing():
             text = await service.engines(request).stt.transcribe(SttRequest(pcm, language, prompt))
+        if stream:
+            return Response(_as_events(text, len(pcm) / INPUT_RATE), media_type="text/event-stream")
         return _answer(text, len(pcm) / INPUT_RATE, language, response_format)
 
     return router
+
+
+def _as_events(text: str, seconds: float) -> bytes:
+    """The stream's events at once: the engine gives whole texts."""
+    usage = {"type": "duration", "seconds": round(seconds, 3)}
+    events: list[dict[str, Any]] = [{"type": "transcript.text.done", "text": text, "usage": usage}]
+    if text:
+        events.insert(0, {"type": "transcript.text.delta", "delta": text})
+    return b"".join(b"data: " + msgspec.json.encode(event) + b"\n\n" for event in events)
 
 
 def _answer(text: str, seconds: float, language: str | None, response_format: ResponseFormat) -> Response:
