@@ -107,7 +107,7 @@ def test_draining_waits_refuses_and_then_ends() -> None:
         await asyncio.sleep(1.0)
         with pytest.raises(SessionLimitError, match="shutting down") as refused:
             opened(manager)
-        assert refused.value.code == "draining" and not manager.readiness().ready
+        assert refused.value.code == "draining"
         await leaving.close()
         await draining
         assert loop.time() == pytest.approx(10.0)
@@ -131,36 +131,6 @@ def test_draining_an_empty_process_takes_no_time() -> None:
         return asyncio.get_running_loop().time()
 
     assert run_virtual(main()) == pytest.approx(2.0)
-
-
-def test_readiness_tells_which_engines_are_warm() -> None:
-    class Cold(ScriptedLlm):
-        problem: Exception | None = OSError("the model file is missing")
-
-        async def warm_up(self) -> None:
-            await asyncio.sleep(1.0)
-            if self.problem is not None:
-                raise self.problem
-
-    async def main() -> None:
-        cold = Cold()
-        manager = SessionManager(engines(llm=cold, turn=None))
-        assert manager.readiness().engines == {"stt": "cold", "llm": "cold", "tts": "cold"}
-        warming = asyncio.create_task(manager.warm_up())
-        await asyncio.sleep(0.5)
-        now = manager.readiness()
-        assert now.engines["stt"] == "warm" and now.engines["llm"] == "cold" and not now.ready
-        await warming
-        now = manager.readiness()
-        assert now.engines["llm"] == "failed" and now.problems == {"llm": "the model file is missing"}
-        cold.problem = None
-        await manager.warm_up()
-        now = manager.readiness()
-        assert now.ready and not now.problems
-        await manager.close()
-        assert not manager.readiness().ready
-
-    run_virtual(main())
 
 
 def test_engines_are_closed_even_when_one_fails() -> None:
@@ -225,3 +195,17 @@ def test_a_thousand_sessions_leave_nothing_behind() -> None:
     grown, alive = run_virtual(main())
     assert alive <= 2, "the last loop variables at most"
     assert grown < 1_000_000, f"{grown} bytes more than before"
+
+
+def test_a_watch_sees_the_events_of_every_session() -> None:
+    async def main() -> None:
+        seen: list[object] = []
+        manager = SessionManager(engines(), watch=seen.append)
+        one, _ = opened(manager)
+        other, _ = opened(manager)
+        await one.close()
+        await other.close()
+        assert sum(isinstance(event, Ended) for event in seen) == 2
+        await manager.close()
+
+    run_virtual(main())

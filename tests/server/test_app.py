@@ -10,10 +10,12 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from pydantic import BaseModel, Field
 
+from antiphon.core.events import Failure, Interrupted, TurnMetrics
 from antiphon.errors import ApiError, StoreError
 from antiphon.runtime.manager import Statistics
 from antiphon.server.app import EngineReadiness, Service, create_app
 from antiphon.server.auth import Caller
+from antiphon.server.metrics import Metrics
 from antiphon.server.settings import DataSettings, ServerSettings, Settings
 
 
@@ -244,3 +246,15 @@ async def test_services_start_in_order_and_end_in_reverse(settings: Settings) ->
     async with running(settings, named("a"), named("b")):
         assert seen == ["+a", "+b"]
     assert seen == ["+a", "+b", "-b", "-a"]
+
+
+def test_metrics_tell_latencies_and_failures_of_turns() -> None:
+    metrics = Metrics()
+    metrics.observe(TurnMetrics("resp_1", 0.5, None, 0.1, 0.1, 0.9))
+    metrics.observe(Failure("tts", "no voice"))
+    metrics.observe(Interrupted("resp_1", None, ""))
+    text = metrics.exposition().decode()
+    assert 'antiphon_turn_seconds_count{stage="voice_to_voice"} 1.0' in text
+    assert 'stage="stt"' not in text
+    assert 'antiphon_failures_total{stage="tts"} 1.0' in text
+    assert "antiphon_interruptions_total 1.0" in text

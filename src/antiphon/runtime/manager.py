@@ -19,11 +19,9 @@ from antiphon.runtime.stall import StallWatch
 from antiphon.runtime.tools import ToolFunction
 from antiphon.runtime.vad import VadBatcher
 
-__all__ = ["Limits", "Readiness", "SessionLimitError", "SessionManager", "Statistics"]
+__all__ = ["Limits", "SessionLimitError", "SessionManager", "Statistics"]
 
 _log = logging.getLogger(__name__)
-
-Warmth = Literal["cold", "warm", "failed"]
 
 
 class SessionLimitError(AntiphonError):
@@ -62,16 +60,6 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
-    """Whether calls can be taken, and which engines (stt, llm, tts, turn) are warm."""
-
-    ready: bool
-    engines: Mapping[str, Warmth]
-    problems: Mapping[str, str]
-    """Why an engine failed to warm up."""
-
-
-@dataclass(frozen=True, slots=True)
 class Statistics:
     """Counts since the process began, but for ``open`` and ``unwinding``, which are of now."""
 
@@ -91,8 +79,10 @@ class Statistics:
 class SessionManager(SessionOwner):
     """Opens sessions within limits and keeps track of them. One per process and loop."""
 
-    def __init__(self, engines: Engines, limits: Limits | None = None) -> None:
+    def __init__(self, engines: Engines, limits: Limits | None = None, watch: Observer | None = None) -> None:
+        """``watch`` sees every event of every session: for figures, never for words."""
         self.engines = engines
+        self._watch = watch
         self.limits = limits or Limits()
         self._shared = Shared(engines, VadBatcher(engines.vad), Pacer(), StallWatch(), self.limits.retain_seconds)
         self._open: dict[str, Session] = {}
@@ -103,10 +93,6 @@ class SessionManager(SessionOwner):
         self._refused = 0
         self._draining = False
         self._changed: asyncio.Event | None = None
-        self._warmth: dict[str, Warmth] = {
-            name: "cold" for name in ("stt", "llm", "tts", "turn") if getattr(engines, name) is not None
-        }
-        self._problems: dict[str, str] = {}
 
     @property
     def count(self) -> int:
@@ -162,6 +148,8 @@ class SessionManager(SessionOwner):
         if session.id in self._open:
             raise ValueError(f"the seed {session.id!r} is in use by an open session")
         session.subscribe(observer)
+        if self._watch is not None:
+            session.subscribe(self._watch)
         self._open[session.id] = session
         self._tenants[tenant] += 1
         self._opened += 1
@@ -181,26 +169,6 @@ class SessionManager(SessionOwner):
         if problem is not None:
             self._refused += 1
             raise problem
-
-    async def warm_up(self) -> None:
-        """Warm all engines at once; one that fails is told in :meth:`readiness`, and may be tried again."""
-        await asyncio.gather(*(self._warm(name) for name in self._warmth))
-
-    async def _warm(self, name: str) -> None:
-        try:
-            await getattr(self.engines, name).warm_up()
-        except Exception as problem:
-            _log.exception("the %s engine did not warm up", name)
-            self._warmth[name] = "failed"
-            self._problems[name] = str(problem) or type(problem).__name__
-        else:
-            self._warmth[name] = "warm"
-            self._problems.pop(name, None)
-
-    def readiness(self) -> Readiness:
-        """Whether a call opened now would be served well."""
-        ready = not self._draining and all(warmth == "warm" for warmth in self._warmth.values())
-        return Readiness(ready, dict(self._warmth), dict(self._problems))
 
     def statistics(self) -> Statistics:
         """The figures of now."""

@@ -163,7 +163,7 @@ class Session:
             self._busy = False
         self._work()
 
-    def do(self, command: type[inp.Command], **fields: Any) -> None:
+    def do(self, command: type[inp.Command | inp.Close], **fields: Any) -> None:
         """Give the core a command; ``fields`` are the command's own. After the end it is ignored.
 
         Raises:

@@ -46,7 +46,9 @@ def compose(settings: Settings) -> Composition:
         """Engines, sessions, and the protocols that open them."""
         engines = build(settings.engines, settings.data.models_dir, ears=settings.engines.ears)
         manager = SessionManager(
-            Engines(engines.vad, engines.turn, engines.stt, engines.llm, engines.tts), _limits(settings)
+            Engines(engines.vad, engines.turn, engines.stt, engines.llm, engines.tts),
+            _limits(settings),
+            app.state.metrics.observe,
         )
         app.state.sessions = manager
         app.state.readiness = _Readiness(engines)

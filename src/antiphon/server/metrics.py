@@ -18,6 +18,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from antiphon import __version__
+from antiphon.core.events import Event, Failure, Interrupted, TurnMetrics
 
 __all__ = ["CONTENT_TYPE", "Metrics", "SessionFigures"]
 
@@ -73,6 +74,9 @@ class Metrics:
         http_requests: Requests answered, by method, route template and status.
         http_seconds: Time to answer them, by method and route template.
         engine_ready: 1 for a warm engine, 0 for one that is not, by engine.
+        turn_seconds: Latencies of spoken turns by stage: end_of_turn, stt, llm, tts, voice_to_voice.
+        failures: What failed behind sessions that lived on, by stage.
+        interruptions: Answers that were cut short by speech.
     """
 
     def __init__(self) -> None:
@@ -90,6 +94,33 @@ class Metrics:
             "antiphon_http_seconds", "Time to answer a request.", ["method", "route"], registry=registry
         )
         self.engine_ready = Gauge("antiphon_engine_ready", "Whether an engine is warm.", ["engine"], registry=registry)
+
+        self.turn_seconds = Histogram(
+            "antiphon_turn_seconds",
+            "Latency of spoken turns by stage.",
+            ["stage"],
+            buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0),
+            registry=registry,
+        )
+        self.failures = Counter(
+            "antiphon_failures", "Failures that sessions survived, by stage.", ["stage"], registry=registry
+        )
+        self.interruptions = Counter("antiphon_interruptions", "Answers cut short by speech.", registry=registry)
+
+    def observe(self, event: Event) -> None:
+        """Count what a session tells: times and stages, never words."""
+        match event:
+            case TurnMetrics():
+                for stage in ("end_of_turn", "stt", "llm", "tts", "voice_to_voice"):
+                    seconds = getattr(event, stage)
+                    if seconds is not None:
+                        self.turn_seconds.labels(stage).observe(seconds)
+            case Failure():
+                self.failures.labels(event.stage).inc()
+            case Interrupted():
+                self.interruptions.inc()
+            case _:
+                pass
 
     def watch_sessions(self, figures: Callable[[], SessionFigures | None]) -> None:
         """Tell the figures of the session manager too.
