@@ -20,7 +20,9 @@ from antiphon.engines.scripted import (
     Rule,
     ScriptedLlm,
     ScriptedStt,
+    ScriptedTts,
     SttScript,
+    TtsScript,
     Utterance,
 )
 
@@ -130,7 +132,7 @@ async def test_speech_can_be_read_back(format: str) -> None:
 
 
 async def test_speech_of_nothing_and_by_a_failing_voice() -> None:
-    broken = Engines(tts=ScriptedTts(TtsScript(clauses=(Clause(fail="crashed"),))))
+    broken = Engines(tts=ScriptedTts(TtsScript(rules=(Clause(fail="crashed"),))))
     async with sdk(broken) as client:
         with pytest.raises(openai.InternalServerError) as failed:
             await client.audio.speech.create(model="x", voice="alloy", input="Hello.")
