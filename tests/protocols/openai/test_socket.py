@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import json
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -207,4 +208,27 @@ async def test_the_beta_client_of_the_stock_sdk(client: AsyncOpenAI) -> None:
     assert names.index("response.audio_transcript.done") < names.index("response.content_part.done")
     words = "".join(event.delta for event in events if event.type == "response.audio_transcript.delta")
     assert words == "You said hello there."
+    assert manager.count == 0
+
+
+async def test_a_message_too_big_is_told_and_closes_but_too_much_audio_only_is_told() -> None:
+    manager = SessionManager(engines())
+    async with served(manager) as url:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        async with websockets.connect(f"{url}/realtime?model=x", additional_headers=headers, max_size=None) as ws:
+            await ws.recv()
+            audio = base64.b64encode(bytes(16 * 1024 * 1024)).decode()
+            await ws.send(f'{{"type":"input_audio_buffer.append","event_id":"big","audio":"{audio}"}}')
+            refused = json.loads(await ws.recv())["error"]
+            assert (refused["code"], refused["event_id"]) == ("invalid_value", "big")
+            await ws.send('{"type":"input_audio_buffer.clear"}')
+            assert json.loads(await ws.recv())["type"] == "input_audio_buffer.cleared"
+            with contextlib.suppress(websockets.ConnectionClosed):
+                await ws.send("x" * 30_000_000)
+            last = json.loads(await ws.recv())
+            assert last["type"] == "error"
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await ws.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1009
     assert manager.count == 0
