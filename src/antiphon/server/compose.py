@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from antiphon.engines.registry import EngineSet, build
+from antiphon.protocols.openai.http.routes import router
+from antiphon.protocols.openai.http.service import Service
 from antiphon.protocols.openai.routes import routes
 from antiphon.protocols.openai.session_wire import TurnDetection
 from antiphon.protocols.openai.settings import RealtimeSettings
 from antiphon.runtime.engines import Engines
 from antiphon.runtime.manager import Limits, SessionManager
 from antiphon.server.app import EngineReadiness, create_app
+from antiphon.server.auth import require_principal
 from antiphon.server.settings import Settings, TurnSettings
 from antiphon.transports.connection import Factory
 from antiphon.transports.websocket import WebSocketSettings, websocket_protocol
@@ -38,6 +41,7 @@ class Composition:
 
 def compose(settings: Settings) -> Composition:
     """Put the server together; nothing starts before the application does."""
+    realtime = realtime_settings(settings)
     table: dict[str, Factory] = {}  # filled once the services run; the transport reads it at each handshake
     websocket = websocket_protocol(table, WebSocketSettings(max_message_bytes=settings.limits.max_message_bytes))
 
@@ -45,15 +49,11 @@ def compose(settings: Settings) -> Composition:
     async def conversations(app: FastAPI) -> AsyncIterator[None]:
         """Engines, sessions, and the protocols that open them."""
         engines = build(settings.engines, settings.data.models_dir, ears=settings.engines.ears)
-        manager = SessionManager(
-            Engines(engines.vad, engines.turn, engines.stt, engines.llm, engines.tts),
-            _limits(settings),
-            app.state.metrics.observe,
-        )
-        app.state.sessions = manager
+        app.state.engines = Engines(engines.vad, engines.turn, engines.stt, engines.llm, engines.tts)
+        app.state.sessions = manager = SessionManager(app.state.engines, _limits(settings), app.state.metrics.observe)
         app.state.readiness = _Readiness(engines)
         auth, secrets = app.state.auth, app.state.secrets
-        table.update(routes(manager, auth.principal, realtime_settings(settings), secrets=secrets))
+        table.update(routes(manager, auth.principal, realtime, secrets=secrets))
         warming = asyncio.create_task(engines.keep_warming(), name="engines warm up")
         try:
             yield
@@ -64,7 +64,13 @@ def compose(settings: Settings) -> Composition:
             await manager.close()
             await engines.close()
 
-    return Composition(create_app(settings, services=[conversations]), websocket)
+    rest = Service(
+        caller=require_principal,
+        engines=lambda request: request.app.state.engines,
+        secrets=lambda request: request.app.state.secrets,
+        settings=realtime,
+    )
+    return Composition(create_app(settings, services=[conversations], routers=[router(rest)]), websocket)
 
 
 def _limits(settings: Settings) -> Limits:
