@@ -20,12 +20,12 @@ from antiphon.core.config import Config
 from antiphon.core.items import LIVE, AudioRef
 from antiphon.core.session import open_session, step
 from antiphon.core.state import State
-from antiphon.errors import AntiphonError
 from antiphon.platform.keys import Principal
 from antiphon.platform.secrets import ClientSecret
 from antiphon.protocols.openai.endpoint import RealtimeEndpoint
 from antiphon.protocols.openai.routes import routes
 from antiphon.protocols.openai.settings import PromptStore, RealtimeSettings, StoredPrompt
+from antiphon.runtime.manager import SessionLimitError
 from antiphon.transports.connection import Accept, Request
 
 from .oracle import check
@@ -101,10 +101,6 @@ class CoreSession:
                 self._observer(effect.event)
 
 
-class Full(AntiphonError):
-    pass
-
-
 @dataclass
 class CoreManager:
     """``runtime.SessionManager``."""
@@ -122,7 +118,7 @@ class CoreManager:
         tenant: str = "",
     ) -> CoreSession:
         if self.full:
-            raise Full("200 of 200 sessions are running")
+            raise SessionLimitError("sessions", "200 of 200 sessions are running")
         self.sessions.append(CoreSession(config, observer))
         self.tenants.append(tenant)
         return self.sessions[-1]

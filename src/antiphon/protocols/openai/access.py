@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,12 +18,13 @@ from antiphon.protocols.openai.session_object import (
     merge_beta_transcription,
     merge_ga,
 )
+from antiphon.protocols.openai.session_wire import SessionType
 from antiphon.protocols.openai.settings import Authenticate, RealtimeSettings
 
-__all__ = ["Access", "Grant", "incorrect_key", "started"]
+__all__ = ["Access", "Grant", "Kind", "incorrect_key", "started", "stored_session"]
 
-Kind = str
-"""``ga``, ``beta`` or ``beta_transcription``: how a stored session is written."""
+Kind = Literal["ga", "beta", "beta_transcription"]
+"""How a stored session is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +82,15 @@ def incorrect_key(key: str | None) -> WireError:
     )
 
 
-def started(grant: Grant, settings: RealtimeSettings, type: str = "realtime", model: str = "") -> SessionObject:
-    """What a new session starts from: the defaults, then what its client secret was made with.
+def started(grant: Grant, settings: RealtimeSettings, type: SessionType = "realtime", model: str = "") -> SessionObject:
+    """What a new session starts from: the session its client secret was made with, or else the defaults.
 
     Raises:
         WireError: The stored session is refused, since settings changed meanwhile.
     """
-    wanted = "transcription" if type == "transcription" else "realtime"
     if not grant.stored:
-        return SessionObject.default(settings, "transcription" if wanted == "transcription" else "realtime", model)
-    return stored_session(str(grant.stored["kind"]), msgspec.json.encode(grant.stored["session"]), settings)
+        return SessionObject.default(settings, type, model)
+    return stored_session(grant.stored["kind"], msgspec.json.encode(grant.stored["session"]), settings)
 
 
 def stored_session(kind: Kind, data: bytes, settings: RealtimeSettings) -> SessionObject:

@@ -10,7 +10,6 @@ from typing import Any
 
 from antiphon.core import events as ev
 from antiphon.core import inputs as inp
-from antiphon.errors import AntiphonError
 from antiphon.protocols.openai.access import Access, started
 from antiphon.protocols.openai.channel import Channel
 from antiphon.protocols.openai.errors import WireError, error_event
@@ -18,6 +17,7 @@ from antiphon.protocols.openai.handshake import Hello
 from antiphon.protocols.openai.outbox import Outbox
 from antiphon.protocols.openai.ports import Manager, Session
 from antiphon.protocols.openai.settings import PromptStore, RealtimeSettings
+from antiphon.runtime.manager import SessionLimitError
 from antiphon.transports.connection import Connection
 
 __all__ = ["RealtimeEndpoint"]
@@ -30,7 +30,7 @@ GOING_AWAY = 1001
 TRY_LATER = 1013
 BROKEN = 1011
 
-_BACKLOG_BYTES = 64 * 1024 * 1024
+_BACKLOG_BYTES = 32 * 1024 * 1024
 """What may wait while a key or a prompt is looked up."""
 
 _CLOSE_CODES = {"idle": 1000, "vad_failed": BROKEN}
@@ -119,6 +119,8 @@ class RealtimeEndpoint:
             prompt = None
             if session.prompt is not None and self._prompts is not None:
                 prompt = await self._prompts.get(grant.project_id, session.prompt.id, session.prompt.version)
+            if session.prompt is not None and prompt is None:
+                raise WireError("invalid_value", f"There is no prompt {session.prompt.id!r}.", "session.prompt.id")
             assert self._outbox is not None
             channel = Channel(
                 hello.dialect,
@@ -133,7 +135,7 @@ class RealtimeEndpoint:
         except WireError as error:
             self._fail(error, BAD_REQUEST, f"invalid_request_error.{error.code}")
             return
-        except AntiphonError as problem:
+        except SessionLimitError as problem:
             # A limit or a drain: another try may help, so the close code is one that clients retry on.
             self._fail(
                 WireError("session_limit_reached", str(problem), type="server_error"), TRY_LATER, "try again later"

@@ -87,3 +87,12 @@ async def test_beta_transcription_sessions() -> None:
     rig = await Rig(beta=True, secrets=secrets, headers=headers).open()
     assert types(rig.take()) == ["transcription_session.created"]
     assert not rig.session.state.config.respond
+
+
+async def test_secret_with_a_prompt_that_is_gone() -> None:
+    secrets = MemorySecrets()
+    body = {"session": {"type": "realtime", "prompt": {"id": "pmpt_gone"}}}
+    made = (await post("/v1/realtime/client_secrets", secrets, body)).json()
+    rig = await Rig(secrets=secrets, headers={"authorization": f"Bearer {made['value']}"}).open()
+    assert rig.take()[0]["error"]["param"] == "session.prompt.id"
+    assert (rig.wire.code, rig.wire.reason) == (4000, "invalid_request_error.invalid_value")

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from msgspec import Meta, Raw, Struct
 
 from antiphon.platform.keys import Principal
-from antiphon.protocols.openai.access import stored_session
+from antiphon.protocols.openai.access import Kind, stored_session
 from antiphon.protocols.openai.decoding import decode
 from antiphon.protocols.openai.http.service import Service, json_body, refusing
 from antiphon.protocols.openai.ids import new_id
@@ -41,7 +41,7 @@ def session_routes(service: Service) -> APIRouter:
     who = Depends(service.caller)
 
     async def make(
-        request: Request, caller: Principal, kind: str, body: bytes, seconds: float
+        request: Request, caller: Principal, kind: Kind, body: bytes, seconds: float
     ) -> tuple[SessionObject, dict[str, Any]]:
         with refusing():
             session = stored_session(kind, body, settings)
