@@ -85,7 +85,7 @@ async def hold_call(plan: CallPlan, part: Part, console: Console) -> Call:
     async with open_engines(settings) as engines:
         recorder = Recorder(asyncio.get_running_loop().time, plan.speaker)
         recorder.call.title = plan.title
-        recorder.call.engines = engine_names(settings)
+        recorder.call.engines = engine_names(settings, plan.options.voice)
         manager = SessionManager(engines, Limits(sessions=1))
         try:
             session = manager.open(

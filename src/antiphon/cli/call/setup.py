@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from antiphon.cli.call.fast import in_real_time
 from antiphon.core.config import Config, Turn
+from antiphon.engines.local.options import LocalOptions
 from antiphon.engines.registry import build
 from antiphon.errors import AntiphonError, UsageError
 from antiphon.runtime.clock import real_work
@@ -119,6 +120,12 @@ def _all_scripted(settings: Settings) -> bool:
     return all(spec.kind == "scripted" for role in ROLES for spec in settings.engines.for_role(role))
 
 
-def engine_names(settings: Settings) -> dict[str, str]:
-    """What answers in each role, first choice first, for people."""
-    return {role: ", ".join(spec.name for spec in settings.engines.for_role(role)) for role in ROLES}
+def engine_names(settings: Settings, voice: str = "") -> dict[str, str]:
+    """What answers in each role, first choice first, for people; the embedded engines with their models."""
+    options = LocalOptions.of(settings.engines.local)
+    small = " (demo)" if options.llm == LocalOptions().llm else ""
+    models = {"stt": "Moonshine", "llm": f"{options.llm}{small}", "tts": f"Piper {voice or options.voice}"}
+    return {
+        role: ", ".join(models[role] if spec.kind == "local" else spec.name for spec in settings.engines.for_role(role))
+        for role in ROLES
+    }
