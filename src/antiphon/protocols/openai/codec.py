@@ -9,6 +9,7 @@ from antiphon.audio.pcm import PCM
 from antiphon.audio.resample import Resampler, resample
 from antiphon.core.items import INPUT_RATE, OUTPUT_RATE
 from antiphon.protocols.openai.errors import WireError
+from antiphon.protocols.openai.prompt_resampler import PromptResampler
 
 __all__ = ["Ear", "Voice", "clip_samples", "encoded"]
 
@@ -36,7 +37,7 @@ class Ear:
         self.name = name
         self._limit = limit
         self._format = Format(name)
-        self._resampler = Resampler(self._format.rate, INPUT_RATE)
+        self._resampler = PromptResampler(self._format.rate, INPUT_RATE)
 
     def push(self, data: bytes) -> PCM:
         """Decode one append; the last milliseconds come with the next one, or with :meth:`flush`.
