@@ -96,10 +96,14 @@ ROWS = (
 def measure_antiphon(counts: Sequence[int], cycles: int, urgent: bool) -> dict[int, dict[str, Any]]:
     """A fresh server for each number of sessions."""
     runs = {}
-    for sessions in counts:
-        _say(f"antiphon, {sessions} sessions")
-        with servers.antiphon(urgent) as server:
-            runs[sessions] = servers.drive("openai", server, sessions, cycles, urgent)
+    with tempfile.TemporaryDirectory() as directory:
+        data = Path(directory)
+        with servers.antiphon(data, urgent):
+            _say("antiphon, first start")
+        for sessions in counts:
+            _say(f"antiphon, {sessions} sessions")
+            with servers.antiphon(data, urgent) as server:
+                runs[sessions] = servers.drive("openai", server, sessions, cycles, urgent)
     return runs
 
 

@@ -110,17 +110,23 @@ def _await_answer(process: subprocess.Popen[bytes], url: str, began: float) -> f
 
 
 @contextlib.contextmanager
-def antiphon(urgent: bool) -> Iterator[Running]:
-    """Our server as shipped: scripted STT, LLM and TTS, the real VAD."""
-    with tempfile.TemporaryDirectory() as data:
-        port = _free_port()
-        began = time.monotonic()
-        command = [sys.executable, "-c", "from antiphon.cli import main; main()", "serve"]
-        command += ["--port", str(port), "--allow-anonymous", "--data-dir", data, "--script", str(HERE / "script.toml")]
-        command += ["--stt", "scripted", "--llm", "scripted", "--tts", "scripted", "--log-level", "warning"]
-        env = {"ANTIPHON_SERVER__DRAIN_SECONDS": "0", "ANTIPHON_ENGINES__EARS": "local"}
-        with _process(command, urgent, cwd=data, **env) as process:
-            yield Running(process.pid, port, _await_answer(process, f"http://127.0.0.1:{port}/healthz", began))
+def antiphon(data: Path, urgent: bool) -> Iterator[Running]:
+    """Our server as shipped: scripted STT, LLM and TTS, the real VAD.
+
+    Args:
+        data: Its data directory. In an empty one the database is made first, which happens once in a server's life and
+            must not be measured: start it there once before.
+        urgent: Run before other programs.
+    """
+    port = _free_port()
+    began = time.monotonic()
+    command = [sys.executable, "-c", "from antiphon.cli import main; main()", "serve"]
+    command += ["--port", str(port), "--allow-anonymous", "--data-dir", str(data)]
+    command += ["--script", str(HERE / "script.toml"), "--stt", "scripted", "--llm", "scripted", "--tts", "scripted"]
+    command += ["--log-level", "warning"]
+    env = {"ANTIPHON_SERVER__DRAIN_SECONDS": "0", "ANTIPHON_ENGINES__EARS": "local"}
+    with _process(command, urgent, cwd=str(data), **env) as process:
+        yield Running(process.pid, port, _await_answer(process, f"http://127.0.0.1:{port}/healthz", began))
 
 
 @contextlib.contextmanager
