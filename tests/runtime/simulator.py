@@ -180,7 +180,7 @@ class Call:
         """Say nothing."""
         await asyncio.sleep(seconds)
 
-    def send(self, command: type[inp.Command], **fields: Any) -> None:
+    def send(self, command: type[inp.Command | inp.Close], **fields: Any) -> None:
         """Command the session as a client would."""
         self.session.do(command, **fields)
 

@@ -495,7 +495,7 @@ def test_17_parallel_calls_in_reverse_order(playout: Any) -> None:
     async def scene() -> None:
         calls = (ASK, LlmToolCall(name="get_time"))
         rules = (Rule(match="weather", calls=calls, times=1), RESULT)
-        tools = {"get_weather": slow_weather, "get_time": quick_time}
+        tools: dict[str, Any] = {"get_weather": slow_weather, "get_time": quick_time}
         async with call(script(*rules), Config(playout=playout, tools=(WEATHER, TIME)), tools=tools) as line:
             await line.say("know the weather")
             await line.until(ev.ToolFinished, 2)

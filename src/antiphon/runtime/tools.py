@@ -136,7 +136,8 @@ async def _call(function: ToolFunction, arguments: dict[str, Any]) -> object:
 
 async def _in_thread(work: Callable[[], object]) -> object:
     """Run ``work`` in a daemon thread of its own: it may never return, and must not hold up the process's end."""
-    if not _threads.acquire(blocking=False):
+    slots = _threads
+    if not slots.acquire(blocking=False):
         raise RuntimeError(f"{MOST_THREADS} tools are running in this process already")
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[object] = loop.create_future()
@@ -157,7 +158,7 @@ async def _in_thread(work: Callable[[], object]) -> object:
         except BaseException as raised:
             problem = raised
         finally:
-            _threads.release()
+            slots.release()
         if not loop.is_closed():
             try:
                 loop.call_soon_threadsafe(settle, result, problem)
