@@ -99,7 +99,9 @@ class LimitSettings(_Section):
         600.0, gt=0, description="A session in which nobody spoke or sent anything for this long is ended."
     )
     max_message_bytes: int = Field(
-        16 * 1024 * 1024, ge=1024, description="Largest WebSocket message that a client may send."
+        24 * 1024 * 1024,
+        ge=1024,
+        description="Largest WebSocket message that a client may send; 15 MiB of audio in base64 fit into the default.",
     )
     audio_ahead_seconds: float = Field(
         60.0, gt=0, description="How far audio is sent ahead of its playback to a client that plays by itself."

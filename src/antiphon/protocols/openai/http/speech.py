@@ -7,13 +7,10 @@ import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from fractions import Fraction
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-import av
 import msgspec
 import numpy as np
-from av.audio.stream import AudioStream
-from av.container import OutputContainer
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,6 +21,10 @@ from antiphon.core.clauses import cut
 from antiphon.core.items import OUTPUT_RATE
 from antiphon.engines.ports import Tts, TtsRequest
 from antiphon.protocols.openai.http.service import Service, refusing
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import OutputContainer
 
 __all__ = ["Encoder", "speech_routes"]
 
@@ -135,10 +136,12 @@ class Encoder:
         self._header = _wav_header() if name == "wav" else b""
         self._written = 0
         if not self._raw:
+            import av  # FFmpeg's libraries take 9 MB: only where somebody wants them
+
             container, codec = _CODECS[name]
             self._pipe = _Pipe()
             self._container: OutputContainer = av.open(cast(Any, self._pipe), "w", format=container)
-            self._stream = cast(AudioStream, self._container.add_stream(codec, rate=OUTPUT_RATE))
+            self._stream = cast("AudioStream", self._container.add_stream(codec, rate=OUTPUT_RATE))
             self._stream.layout = "mono"
 
     def push(self, pcm: PCM) -> Iterator[bytes]:
@@ -149,7 +152,9 @@ class Encoder:
         else:
             if not len(pcm):
                 return
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm)[None, :], format="s16", layout="mono")
+            from av import AudioFrame
+
+            frame = AudioFrame.from_ndarray(np.ascontiguousarray(pcm)[None, :], format="s16", layout="mono")
             frame.sample_rate = OUTPUT_RATE
             frame.pts = self._written
             frame.time_base = Fraction(1, OUTPUT_RATE)
