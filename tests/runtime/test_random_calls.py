@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -184,12 +185,25 @@ def run(config: Config, script: Script, actions: list[str], latency: float = 0.0
     dialogue(scene)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(
+CALLS = given(
     config=CONFIGS,
     script=scripts(),
-    actions=st.lists(st.sampled_from(sorted(ACTIONS)), min_size=1, max_size=14),
+    actions=st.lists(st.sampled_from(sorted(ACTIONS)), min_size=1, max_size=16),
     latency=st.sampled_from([0.0, 0.06]),
 )
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@CALLS
 def test_the_invariants_hold_in_any_call(config: Config, script: Script, actions: list[str], latency: float) -> None:
+    run(config, script, actions, latency)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@settings(max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@CALLS
+def test_the_invariants_hold_in_any_of_very_many_calls(
+    config: Config, script: Script, actions: list[str], latency: float
+) -> None:
     run(config, script, actions, latency)
