@@ -88,6 +88,27 @@ def test_unreadable_files_say_why(tmp_path: Path) -> None:
         read_speech(tmp_path / "nothing.wav")
 
 
+def test_damage_costs_no_more_than_what_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "in.mp3"
+    encode(path, "libmp3lame", 44_100, "mono", "s16p")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1500] = b"\xff" * 1500
+    path.write_bytes(data)
+    assert 8000 < len(read_speech(path)) < 18_000
+
+
+def test_a_file_damaged_throughout_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "in.flac"
+    encode(path, "flac", 44_100, "mono", "s16")
+    data = bytearray(path.read_bytes())
+    frame = data.index(b"\xff\xf8", 42)
+    data[frame + 12 :] = b"\x55" * (len(data) - frame - 12)
+    path.write_bytes(data)
+    with pytest.raises(InputFileError, match=r"in\.flac: the file is damaged: none of its \d+ packets"):
+        read_speech(path)
+
+
 def test_a_wav_without_samples(tmp_path: Path) -> None:
     write_wav(tmp_path / "empty.wav", [np.zeros(0, np.int16)], 16_000)
     with pytest.raises(InputFileError, match="holds no samples"):

@@ -217,6 +217,15 @@ def test_what_is_wrong_is_told(
     assert message in capsys.readouterr().err
 
 
+def test_missing_models_are_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANTIPHON_DATA__MODELS_DIR", str(tmp_path / "models"))
+    speech(tmp_path / "in.wav", [(0.2, 0.8)], 1.0)
+    assert run(["converse", "in.wav"]) == 1
+    assert "antiphon models fetch" in capsys.readouterr().err
+
+
 @pytest.fixture
 def samples() -> Path:
     """The directory of recorded people, fetched with the models."""

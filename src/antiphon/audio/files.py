@@ -6,16 +6,21 @@ import wave
 from collections.abc import Iterator, Sequence
 from os import PathLike, fspath
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import av
 import numpy as np
-from av.audio.frame import AudioFrame
 
 from antiphon.audio.pcm import PCM
 from antiphon.errors import InputFileError, UsageError
 
+# PyAV is imported where a file is read: it brings 15 MB of FFmpeg, which a server needs for uploads only.
+if TYPE_CHECKING:
+    import av
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer
+
 SPEECH_RATE = 16_000
+_NOTHING: PCM = np.zeros(0, np.int16)
 
 
 def read_speech(source: str | PathLike[str] | BinaryIO, rate: int = SPEECH_RATE) -> PCM:
@@ -26,30 +31,51 @@ def read_speech(source: str | PathLike[str] | BinaryIO, rate: int = SPEECH_RATE)
         rate: Samples per second wanted.
 
     Returns:
-        Mono samples, channels mixed down, shape [n] with n > 0.
+        Mono samples, channels mixed down, shape [n] with n > 0. Packets that are damaged are left out.
 
     Raises:
-        InputFileError: The file is missing, unreadable, damaged, of no known format, without audio, or empty.
+        InputFileError: The file is missing, unreadable, damaged throughout, of no known format, without audio, or
+            empty.
     """
+    import av
+
     name = str(getattr(source, "name", "the audio")) if not isinstance(source, str | PathLike) else fspath(source)
-    chunks: list[PCM] = []
     try:
         with av.open(fspath(source) if isinstance(source, PathLike) else source, "r") as container:
             if not container.streams.audio:
                 kinds = ", ".join(sorted({stream.type or "unknown" for stream in container.streams})) or "no"
                 raise InputFileError(f"{name}: expected a recording of speech, got {kinds} streams and no audio")
-            chunks.extend(_decode(container.decode(audio=0), rate))
+            speech = np.concatenate([_NOTHING, *_resampled(_decoded(container, name), rate)])
     except av.FFmpegError as error:
-        raise InputFileError(f"{name}: {_reason(error, sum(map(len, chunks)) / rate)}") from error
+        raise InputFileError(f"{name}: {_reason(error)}") from error
     except OSError as error:
         raise InputFileError(f"{name}: cannot be read: {error.strerror or error}") from error
-    speech = np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
     if not len(speech):
         raise InputFileError(f"{name}: the audio stream is empty: it holds no samples")
     return speech
 
 
-def _decode(frames: Iterator[AudioFrame], rate: int) -> Iterator[PCM]:
+def _decoded(container: InputContainer, name: str) -> Iterator[AudioFrame]:
+    """The frames; a damaged packet is passed over, as players do, unless all are."""
+    import av
+
+    sound, damaged = False, 0
+    for packet in container.demux(container.streams.audio[0]):
+        try:
+            frames = packet.decode()
+        except av.InvalidDataError:
+            damaged += 1
+            continue
+        for frame in frames:
+            sound = True
+            yield frame
+    if damaged and not sound:
+        raise InputFileError(f"{name}: the file is damaged: none of its {damaged} packets of audio can be decoded")
+
+
+def _resampled(frames: Iterator[AudioFrame], rate: int) -> Iterator[PCM]:
+    import av
+
     resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
     frame: AudioFrame | None
     for frame in frames:
@@ -59,13 +85,11 @@ def _decode(frames: Iterator[AudioFrame], rate: int) -> Iterator[PCM]:
         yield out.to_ndarray()[0]
 
 
-def _reason(error: av.FFmpegError, seconds: float) -> str:
+def _reason(error: av.FFmpegError) -> str:
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, PermissionError | IsADirectoryError):
         return f"cannot be read: {error.strerror}"
-    if seconds:
-        return f"the file is damaged: decoding stopped after {seconds:.1f} s ({error.strerror})"
     return f"not an audio file that can be read ({error.strerror})"
 
 
