@@ -221,6 +221,18 @@ def test_truncate_keeps_the_words_heard_and_clamps() -> None:
     assert codes(c) == ["invalid_value", "integer_below_min_value", "invalid_value"]
 
 
+def test_a_clients_word_on_what_was_heard_outlives_the_estimate() -> None:
+    c = Call(playout="client")
+    playing_out(c)
+    c.do(inp.VoiceOn, 4.0, sample=4 * S)
+    c.hear_until(4.25)
+    item_id = c.told(ev.OutputItemAdded)[0].item.id
+    c.do(inp.TruncateItem, 4.3, item_id=item_id, content_index=0, audio_end_ms=1000)
+    c.hear_until(4.6)
+    assert len(c.told(ev.Interrupted)) == 1
+    assert texts(c, "assistant") == ["It"]
+
+
 def test_truncating_what_is_still_made_ends_it() -> None:
     c = Call(playout="client")
     speaking(c)

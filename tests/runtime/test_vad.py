@@ -67,7 +67,7 @@ class Ear:
 def frames(*probabilities: float) -> NDArray[np.int16]:
     """Audio whose frames have these probabilities for :class:`LevelVad`."""
     out = np.zeros((len(probabilities), 512), np.int16)
-    out[:, 0] = [round(p * 32767) for p in probabilities]
+    out[:] = np.array([round(p * 32767) for p in probabilities])[:, None]
     return out.reshape(-1)
 
 
@@ -197,3 +197,45 @@ def test_a_failing_model_is_told_and_counts_as_silence(caplog: pytest.LogCapture
     assert isinstance(ear.sink.problem, RuntimeError) and ear.sink.seen == []
     assert ear.gate.position == 512
     assert "the VAD failed" in caplog.text
+
+
+def test_a_voice_ends_where_it_falls_silent_not_where_the_model_forgets_it() -> None:
+    async def main() -> None:
+        class Forgetful(LevelVad):
+            """Hears a voice in every frame until the third silent one."""
+
+            def probabilities(self, frames: NDArray[np.float32], states: Sequence[VadState]) -> NDArray[np.float32]:
+                self.silent = 0 if np.abs(frames).max() > 0.01 else getattr(self, "silent", 0) + 1
+                return np.full(len(states), float(self.silent < 3), np.float32)
+
+        batcher = VadBatcher(Forgetful())
+        ear = Ear(batcher)
+        voice = np.full(5 * 512 + 200, 16_000, np.int16)
+        for chunk in np.array_split(np.concatenate([voice, np.zeros(10 * 512, np.int16)]), 20):
+            ear.hear(chunk)
+            await asyncio.sleep(2 * INTERVAL)
+        (on, off) = ear.sink.seen
+        assert on == ("on", 0)
+        assert off[0] == "off" and len(voice) <= off[1] < len(voice) + 128
+        batcher.close()
+
+    run_virtual(main())
+
+
+def test_a_deadline_in_a_frame_that_has_only_begun_is_told_when_its_audio_came() -> None:
+    async def main() -> None:
+        batcher = VadBatcher(LevelVad())
+        ear = Ear(batcher)
+        ear.gate.deadline = 512 + 100
+        ear.hear(np.zeros(512 + 99, np.int16))
+        await asyncio.sleep(2 * INTERVAL)
+        assert ear.sink.seen == []
+        ear.gate.ring.append(np.zeros(1, np.int16))
+        ear.gate.look_ahead()
+        assert ear.sink.seen == [("reached", 612)]
+        ear.gate.close()
+        ear.gate.look_ahead()
+        assert len(ear.sink.seen) == 1
+        batcher.close()
+
+    run_virtual(main())

@@ -199,18 +199,28 @@ def _play(w: Work, r: Response, play: Play) -> None:
     s.voice_used = True
     if not r.in_conversation:
         return
-    if s.clock and s.active and r.id == s.active.id:
-        w.emit(_metrics(r, s.clock, w.at))
-        s.clock = None
-    was, before = s.playout.mode, s.playout.response_id
+    was = s.playout.mode
     span = (play.item_id, play.item_start, play.end - play.start)
     s.playout = s.playout.append(span, r.id, w.at, w.position)
     if not w.client_plays:
         w.do(play)
-        if r.id != before:
-            w.emit(ev.PlayoutStarted(r.id))
+    _first_sound(w)
     if was == "stopped":
         w.mark(w.at)
+
+
+def _first_sound(w: Work) -> None:
+    """Tell of a response's first sound, once it is one: not while the user's voice holds it back."""
+    s = w.s
+    response_id = s.playout.response_id
+    if not s.playout.audible or response_id is None or s.playout.told == response_id:
+        return
+    s.playout = replace(s.playout, told=response_id)
+    if s.clock and s.active and s.active.id == response_id:
+        w.emit(_metrics(s.active, s.clock, w.at))
+        s.clock = None
+    if not w.client_plays:
+        w.emit(ev.PlayoutStarted(response_id))
 
 
 def _metrics(r: Response, clock: Clock, at: float) -> ev.TurnMetrics:
@@ -284,6 +294,7 @@ def unsoften(w: Work) -> None:
         return
     s.playout = replace(s.playout, mode="playing" if s.playout.queued > w.position else "stopped")
     w.do(Resume())
+    _first_sound(w)
     w.mark(w.at)
 
 
@@ -292,9 +303,11 @@ def interrupt(w: Work, reason: str) -> None:
     r = w.s.active
     if r is None and w.s.playout.mode == "stopped":
         return
-    w.s.meter = replace(w.s.meter, interruptions=w.s.meter.interruptions + 1)
+    audible = w.s.playout.mode != "stopped" and w.s.playout.told == w.s.playout.response_id
     item_id, heard = cut_short(w, reason)
-    w.emit(ev.Interrupted(r.id if r else None, item_id, heard))
+    if audible:  # else nobody was interrupted: it had not begun to speak
+        w.s.meter = replace(w.s.meter, interruptions=w.s.meter.interruptions + 1)
+        w.emit(ev.Interrupted(r.id if r else None, item_id, heard))
     w.mark(w.at)
 
 
@@ -328,7 +341,7 @@ def stop_playout(w: Work) -> None:
     s.playout = was.flushed(w.position, w.at)
     if not w.client_plays and was.mode != "stopped":
         w.do(Flush())
-        if was.response_id and was.queued > s.playout.queued:
+        if was.response_id and was.told == was.response_id:
             w.emit(ev.PlayoutCleared(was.response_id))
 
 
@@ -340,7 +353,8 @@ def _truncate(w: Work, item_id: str, samples: int, *, told: bool) -> str:
     item = s.conversation.get(item_id)
     if not isinstance(item, Message) or (s.active and s.active.message and s.active.message.item.id == item_id):
         return ""  # the active response cuts its own message
-    heard = heard_text(s.spoken.get(item_id, ()), samples)
+    known = min((p.ref.end for p in item.content if isinstance(p, Audio)), default=samples)
+    heard = heard_text(s.spoken.get(item_id, ()), min(samples, known))  # a client's own word on it stands
     s.conversation = s.conversation.replace(replace(item, heard=heard))
     return heard
 

@@ -29,12 +29,12 @@ def voice(w: Work, i: inp.VoiceOn | inp.VoiceOff | inp.AudioReached | inp.AudioS
     rules = s.config.turn
     if rules.mode == "manual" or s.ending:
         return
+    over = turn.over_at(s.turn, rules)
     match i:
         case inp.VoiceOn():
             s.ear = (i.sample + VAD_FRAME, w.at)
             s.turn, decided = turn.voice_on(s.turn, i.sample, rules)
         case inp.VoiceOff():
-            s.ear = (i.sample + VAD_FRAME, w.at)
             s.turn, decided = turn.voice_off(s.turn, i.sample, rules)
         case inp.AudioReached():
             s.ear = (i.sample, w.at)
@@ -44,7 +44,8 @@ def voice(w: Work, i: inp.VoiceOn | inp.VoiceOff | inp.AudioReached | inp.AudioS
         case _:
             assert_never(i)
     for decision in decided:
-        _decided(w, decision, i.sample)
+        at_the_end = decision is Decision.COMMIT and over is not None
+        _decided(w, decision, min(i.sample, over) if at_the_end and over is not None else i.sample)
 
 
 def _stalled(w: Work, sample: int) -> tuple[turn.TurnState, turn.Decisions]:
@@ -99,8 +100,7 @@ def _decided(w: Work, decision: Decision, sample: int) -> None:
 
 def _started(w: Work, u: Utterance) -> None:
     s = w.s
-    target = _merge_target(w) if s.config.turn.merge else None
-    u = replace(u, item_id=target or w.new_id("item"), merges=target is not None)
+    u = replace(u, item_id=w.new_id("item"), merges=_merge_target(w) if s.config.turn.merge else None)
     s.utterance = replace(u, over_agent=u.over_agent or answering.has_floor(w))
     w.emit(ev.SpeechStarted(u.item_id, u.start))
     w.mark(w.time_of(s.turn.start))
@@ -115,7 +115,8 @@ def _merge_target(w: Work) -> str | None:
         heard = dict(s.playout.unheard(w.position)).get(message.item.id, message.samples) if message else 0
         return s.active.turn if heard == 0 and s.config.turn.interrupt_response else None
     if s.pending:
-        return s.pending[-1].utterance.item_id
+        last = s.pending[-1].utterance
+        return last.merges or last.item_id
     return s.wanted.turn if s.wanted else None
 
 
@@ -233,9 +234,8 @@ def _speculate(w: Work) -> None:
     waiting = s.active or s.pending or s.wanted or s.trial or s.peer_gone_at is not None
     if not text or waiting or (_over_unconfirmed(u) and only_backchannel(text, rules.backchannels)):
         return
-    audio = AudioRef(LIVE, u.start, u.trial.audio.end)
-    items = _with(s.conversation, _message(s.conversation, u, audio, text))
-    answering.begin_trial(w, items, u.item_id)
+    message = _message(s.conversation, u, AudioRef(LIVE, u.start, u.trial.audio.end), text)
+    answering.begin_trial(w, _with(s.conversation, message), message.id)
 
 
 def _over_unconfirmed(u: Utterance) -> bool:
@@ -246,7 +246,8 @@ def _text(pieces: tuple[Piece, ...]) -> str | None:
     """All words, or None while some are not known or none could be."""
     if not pieces or not all(p.done for p in pieces) or all(p.failed is not None for p in pieces):
         return None
-    return " ".join(p.text for p in pieces if p.text)
+    # STT may begin a piece with the mark that ended the one before.
+    return " ".join(p.text.lstrip(",.;: ") if n else p.text for n, p in enumerate(pieces) if p.text)
 
 
 # --- turns ------------------------------------------------------------------------------------------------------------
@@ -271,15 +272,15 @@ def commit(w: Work, u: Utterance, end: int, *, respond: bool, keep: bool) -> Non
     """Make a turn of the live audio from ``u.start`` to ``end``. ``keep`` wants an item even without a word."""
     s = w.s
     asked = (*u.pieces, u.trial) if u.trial else (*u.pieces, _ask(w, AudioRef(LIVE, u.piece_from, end)))
-    first, last = asked[0], asked[-1]
+    last = asked[-1]
     clock = Clock(u.last_voice_at or w.at, w.at, last.asked_at, last.done_at)
     undecided = _over_unconfirmed(u) and s.config.turn.interrupt_response
-    audio = AudioRef(LIVE, u.start, max(end, first.audio.start))
+    end = max(end, last.audio.end)
+    audio = AudioRef(LIVE, u.start, end)
     p = Pending(replace(u, pieces=asked, trial=None), audio, respond, clock, undecided, keep and not undecided)
     s.buffer_from = max(s.buffer_from, end)
     if p.kept and all(earlier.placed for earlier in s.pending):  # else the items would be out of order
-        _place(w, p, None)
-        p = replace(p, placed=True)
+        p = _place(w, p, None)
     s.pending = (*s.pending, p)
     w.stir()
 
@@ -307,7 +308,7 @@ def _settle(w: Work, p: Pending) -> None:
             answering.interrupt(w, "turn_detected")
         s.meter = replace(s.meter, turns=s.meter.turns + 1)
         if not p.placed:
-            _place(w, p, text)
+            p = _place(w, p, text)
         if text is not None:
             _transcript(w, p, text)
     if text is None:
@@ -315,7 +316,7 @@ def _settle(w: Work, p: Pending) -> None:
     elif p.respond and text and not dropped:
         done_at = max((x.done_at for x in u.pieces if x.done_at is not None), default=None)
         clock = replace(p.clock, stt_done_at=done_at)
-        answering.want(w, Want(turn=u.item_id, clock=clock))
+        answering.want(w, Want(turn=p.utterance.item_id, clock=clock))
 
 
 def _why_dropped(w: Work, p: Pending, text: str | None) -> str | None:
@@ -330,7 +331,7 @@ def _why_dropped(w: Work, p: Pending, text: str | None) -> str | None:
     return None
 
 
-def _place(w: Work, p: Pending, text: str | None) -> None:
+def _place(w: Work, p: Pending, text: str | None) -> Pending:
     """Put the turn's item into the conversation, or join it to the message it continues."""
     s, u = w.s, p.utterance
     message = _message(s.conversation, u, p.audio, text)
@@ -341,13 +342,15 @@ def _place(w: Work, p: Pending, text: str | None) -> None:
     else:
         w.emit(ev.Committed(message.id, s.conversation.last_id, (p.audio,)))
         answering.add_item(w, message, None)
+    return replace(p, utterance=replace(u, item_id=message.id), placed=True)
 
 
 def _message(conversation: Conversation, u: Utterance, audio: AudioRef, text: str | None) -> Message:
     """The turn as a message: alone, or with the parts of the message it continues before it."""
-    before = conversation.get(u.item_id)
-    parts = before.content if isinstance(before, Message) else ()
-    return Message(u.item_id, "user", (*parts, Audio(audio, text)))
+    before = conversation.get(u.merges) if u.merges else None
+    if isinstance(before, Message):
+        return replace(before, content=(*before.content, Audio(audio, text)))
+    return Message(u.item_id, "user", (Audio(audio, text),))
 
 
 def _with(conversation: Conversation, message: Message) -> tuple[Item, ...]:
@@ -363,9 +366,10 @@ def _spans(message: Message) -> tuple[AudioRef, ...]:
 def _transcript(w: Work, p: Pending, text: str) -> None:
     s = w.s
     item = s.conversation.get(p.utterance.item_id)
-    if not isinstance(item, Message):
+    parts = item.content if isinstance(item, Message) else ()
+    index = next((n for n, part in enumerate(parts) if isinstance(part, Audio) and part.ref == p.audio), None)
+    if not isinstance(item, Message) or index is None:
         return  # deleted meanwhile
-    index = next(n for n, part in enumerate(item.content) if isinstance(part, Audio) and part.ref == p.audio)
     content = (*item.content[:index], Audio(p.audio, text), *item.content[index + 1 :])
     s.conversation = s.conversation.replace(replace(item, content=content))
     w.emit(ev.TranscriptDone(item.id, index, text, p.audio.samples / INPUT_RATE))

@@ -138,14 +138,14 @@ class VoiceOn(_Input):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceOff(_Input):
-    """The VAD fell below its lower threshold; ``sample`` is where the last voiced frame ended."""
+    """The VAD fell below its lower threshold; ``sample`` is where the voice ended."""
 
     sample: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioReached(_Input):
-    """The VAD has seen everything before ``sample``, which is at or beyond the state's ``audio_deadline``."""
+    """The audio came up to ``sample``, at or beyond the state's ``audio_deadline``, without another edge so far."""
 
     sample: int
 

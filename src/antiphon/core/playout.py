@@ -35,7 +35,9 @@ class Playout:
     ends_at: float = 0.0
     """Client-owned: when the client will have played everything, if it plays on arrival."""
     response_id: str | None = None
-    """Whose audio is playing, or played last."""
+    """Whose audio is playing, or played last; None once it was cleared."""
+    told: str | None = None
+    """The response whose first sound was told."""
 
     @property
     def audible(self) -> bool:
@@ -59,7 +61,7 @@ class Playout:
             spans = (*spans, Span(start, start + samples, item_id, item_start, response_id))
         ends_at = max(at, self.ends_at) + samples / OUTPUT_RATE
         mode: Mode = "playing" if self.mode == "stopped" else self.mode
-        return Playout(mode, start + samples, spans, ends_at, response_id)
+        return Playout(mode, start + samples, spans, ends_at, response_id, self.told)
 
     def unheard(self, position: int) -> tuple[tuple[str, int], ...]:
         """For each item with audio beyond ``position``: how many of its samples were heard."""
@@ -71,7 +73,7 @@ class Playout:
 
     def flushed(self, position: int, at: float) -> Playout:
         """With everything beyond ``position`` forgotten."""
-        return replace(self, mode="stopped", queued=position, spans=(), ends_at=at)
+        return replace(self, mode="stopped", queued=position, spans=(), ends_at=at, response_id=None)
 
     def stopped(self) -> Playout:
         """Everything queued was heard."""

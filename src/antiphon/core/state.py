@@ -50,8 +50,8 @@ class Utterance:
     """It began while the agent had the floor."""
     item_id: str = ""
     """Known once it counts as speech."""
-    merges: bool = False
-    """It continues the user message ``item_id``, whose answer nobody heard."""
+    merges: str | None = None
+    """The user message it continues, whose answer nobody heard: it joins that one, if it still is there."""
     interrupted: bool = False
     softened: bool = False
     """The agent's voice is ducked or paused for it."""

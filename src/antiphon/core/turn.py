@@ -167,6 +167,11 @@ def _wait(t: TurnState, rules: Turn) -> float:
     return rules.silence
 
 
+def over_at(t: TurnState, rules: Turn) -> int | None:
+    """The sample at which a pause that lasts ends the turn; None outside a pause."""
+    return t.end + _samples(_wait(t, rules)) if t.phase == "pause" else None
+
+
 def deadline(t: TurnState, rules: Turn) -> int | None:
     """The next sample at which ``reached`` decides something, if the voice does not change before."""
     if t.speaking:

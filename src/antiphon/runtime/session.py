@@ -188,8 +188,11 @@ class Session:
             self._heard.release(self._needed())
         if self._deaf:
             gate.position = live.end
-        elif not gate.queued and live.end - gate.position >= self._shared.vad.frame:
-            self._shared.vad.due(gate)
+        elif not gate.queued:
+            if live.end - gate.position >= self._shared.vad.frame:
+                self._shared.vad.due(gate)
+            else:
+                gate.look_ahead()
 
     def clip(self, pcm: PCM) -> AudioRef:
         """Keep audio (int16 mono, 16 kHz) that a client put into an item."""
