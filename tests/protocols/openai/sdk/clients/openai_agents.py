@@ -23,6 +23,10 @@ def keeps_secrets(context: Any, agent: Any, output: str) -> GuardrailFunctionOut
     return GuardrailFunctionOutput(output_info={}, tripwire_triggered="swordfish" in output)
 
 
+def words(part: Any) -> str | None:
+    return getattr(part, "transcript", None) or getattr(part, "text", None)
+
+
 async def main() -> None:
     tell(version=importlib.metadata.version("openai-agents"))
     billing = RealtimeAgent(name="billing", instructions="You speak for billing.")
@@ -88,15 +92,13 @@ async def main() -> None:
         handoff = await until("handoff")
         tell(handoff=[handoff.from_agent.name, handoff.to_agent.name])
         await until("agent_end")
-        await until("agent_end")
         await session.send_message("What is the password?")
         tripped = await until("guardrail_tripped")
         tell(guardrail=tripped.guardrail_results[0].guardrail.get_name())
         await until("agent_end")
         await until("agent_end")
-        history = (await until("history_updated")).history if False else session._history
-        tell(history=[[item.role, [p.text if hasattr(p, "text") else p.transcript for p in item.content]]
-                      for item in history if item.type == "message"])  # fmt: skip
+        messages = [item for item in session._history if item.type == "message"]
+        tell(history=[[m.role, *map(words, m.content)] for m in messages])
     tell(closed=True)
 
 
