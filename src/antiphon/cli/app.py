@@ -23,6 +23,7 @@ COMMANDS = (
     "talk",
     "models",
     "keys",
+    "prompts",
     "settings",
     "doctor",
     "replay",

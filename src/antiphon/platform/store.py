@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HEAD", "Store"]
 
-HEAD = "0001"
+HEAD = "0002"
 """Revision of the newest migration. Kept here so that an up-to-date store never imports Alembic."""
 
 _BUSY_TIMEOUT_MS = 5000

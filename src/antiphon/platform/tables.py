@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, MetaData, String, TypeDecorator
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, MetaData, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-__all__ = ["DEFAULT_PROJECT_ID", "Base", "ClientSecretRow", "Project", "ServiceKeyRow", "UtcDateTime"]
+__all__ = ["DEFAULT_PROJECT_ID", "Base", "ClientSecretRow", "Project", "PromptRow", "ServiceKeyRow", "UtcDateTime"]
 
 DEFAULT_PROJECT_ID = "proj_default"
 """The project that exists from the first start on."""
@@ -84,3 +84,16 @@ class ClientSecretRow(Base):
     session_config: Mapped[dict[str, Any]] = mapped_column(JSON)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class PromptRow(Base):
+    """One version of a stored prompt; written once, never changed."""
+
+    __tablename__ = "prompts"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey(Project.id, ondelete="CASCADE"), primary_key=True)
+    prompt_id: Mapped[str] = mapped_column(String(80), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    instructions: Mapped[str] = mapped_column(Text)
+    voice: Mapped[str | None] = mapped_column(String(128))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
