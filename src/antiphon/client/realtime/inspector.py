@@ -60,12 +60,18 @@ class InspectorOptions:
 
 
 class LevelBar(Static):
-    """A voice's level: jumps up with the audio, falls by itself."""
+    """A voice's level: jumps up with the audio, falls by itself.
+
+    Attributes:
+        level: what is shown, in dB of full scale.
+        peak: the highest so far.
+    """
 
     def __init__(self, label: str, id: str) -> None:
         super().__init__(id=id)
         self._label = label
         self.level = FLOOR_DB
+        self.peak = FLOOR_DB
 
     def on_mount(self) -> None:
         """Begin to fall."""
@@ -75,6 +81,7 @@ class LevelBar(Static):
     def show(self, level: float) -> None:
         """Show a level in dB of full scale."""
         self.level = max(FLOOR_DB, level)
+        self.peak = max(self.peak, self.level)
         cells = round(BAR_CELLS * (1 - self.level / FLOOR_DB))
         number = f"{level:5.0f} dB" if math.isfinite(level) and level > FLOOR_DB else "   silent"
         self.update(f"{self._label:<6}{'█' * cells}{'░' * (BAR_CELLS - cells)} {number}")
