@@ -111,6 +111,22 @@ def test_a_backchannel_by_caption_brings_the_voice_back_at_once() -> None:
     assert c.told(ev.PartialTranscript)[0].text == "uh-huh"
 
 
+def test_a_caption_without_words_decides_nothing() -> None:
+    c = Call(playout="server")
+    interrupting(c)
+    c.hear_until(3.35)
+    c.do(inp.TranscriptionFailed, 3.36, job="stt", message="busy")
+    assert c.told(ev.Interrupted) == c.told(ev.PartialTranscript) == []
+
+
+def test_a_breath_is_no_pause() -> None:
+    c = Call(playout="server")
+    c.speak(1.0, 2.0)
+    c.speak(2.1, 3.0)
+    c.hear_until(3.5)
+    assert len(c.told(ev.SpeechStarted)) == len(c.told(ev.SpeechStopped)) == 1
+
+
 def test_a_word_by_caption_stops_the_voice() -> None:
     c = Call(playout="server")
     interrupting(c)

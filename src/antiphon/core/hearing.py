@@ -192,7 +192,7 @@ def transcribed(w: Work, i: inp.Transcribed | inp.TranscriptionFailed) -> None:
     text, failed = (i.text.strip(), None) if isinstance(i, inp.Transcribed) else (None, i.message)
     if u and u.caption == i.job:
         s.utterance = replace(u, caption=None, words=text or u.words)
-        if text and u.item_id:
+        if text:
             w.emit(ev.PartialTranscript(u.item_id, text))
         _judge(w, text or "")
         return
