@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from antiphon.engines.local.catalogue import SMART_TURN
 from antiphon.engines.local.models import require
-from antiphon.engines.local.ort import session
+from antiphon.engines.local.ort import release_memory, session
 from antiphon.engines.ports import PCM, EngineError
 from antiphon.errors import ModelFileError
 
@@ -122,9 +122,14 @@ class SmartTurn:
             raise EngineError(self.name, "unavailable", str(error)) from error
 
     def _predict(self, audio: PCM) -> float:
-        if self._run is None:
-            self._run = session(require(self._models_dir, SMART_TURN) / "smart-turn-v3.2-cpu.onnx").run
+        fresh = self._run is None
+        if fresh:
+            # A run takes 40 MB for its 50 ms; an arena would hold on to them, and costs time besides.
+            model = require(self._models_dir, SMART_TURN) / "smart-turn-v3.2-cpu.onnx"
+            self._run = session(model, arena=False).run
         (output,) = self._run(None, {"input_features": log_mel(audio)[None]})
+        if fresh:
+            release_memory()
         return float(output[0, 0])
 
     async def close(self) -> None:
