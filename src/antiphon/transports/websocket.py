@@ -360,9 +360,14 @@ class WebSocketServerProtocol(asyncio.Protocol):
             self.close(1011, "internal error")
 
     def _failed(self, error: Exception) -> None:
-        """The peer broke the protocol: the library has queued the close frame."""
+        """The peer broke the protocol: the library has queued the close frame.
+
+        Called again for whatever the peer goes on sending; by then our half of the connection is closed.
+        """
+        if self._endpoint is None:
+            return
         sent = self._wire.close_sent
-        if isinstance(error, PayloadTooBig) and self._too_big is not None:
+        if isinstance(error, PayloadTooBig) and self._too_big is not None and not self._closing:
             farewell = self._too_big(self.settings.max_message_bytes)
             self._push(Frame(Opcode.TEXT, farewell).serialize(mask=False))
         if sent is None:
