@@ -117,6 +117,7 @@ class Channel:
         self._mcp = McpServers(self._listed, allow_private=settings.allow_private_addresses)
         self._listing: dict[str, str] = {}
         self._overrides: deque[Override] = deque(maxlen=_OVERRIDES)
+        self._cut_short: str | None = None  # the response that a truncation ended
         self._creating: Override | None = None
         self._by_type: dict[type, Callable[[Any], Later]] = {
             SessionUpdate: self._session_update,
@@ -305,6 +306,7 @@ class Channel:
         return None
 
     def _item_truncate(self, event: ItemTruncate) -> Later:
+        running = self._session.state.active_response_id
         self._session.do(
             inp.TruncateItem,
             item_id=event.item_id,
@@ -312,6 +314,8 @@ class Channel:
             audio_end_ms=event.audio_end_ms,
             command_id=event.event_id,
         )
+        if running is not None and self._session.state.active_response_id is None:
+            self._cut_short = running
         return None
 
     def _item_delete(self, event: ItemDelete) -> Later:
@@ -359,6 +363,9 @@ class Channel:
         return found
 
     def _response_cancel(self, event: ResponseCancel) -> Later:
+        cut, self._cut_short = self._cut_short, None
+        if cut is not None and event.response_id in (None, cut) and self._session.state.active_response_id is None:
+            return None  # the Agents SDK truncates first, which ended the response: it must not be told of an error
         self._session.do(inp.CancelResponse, response_id=event.response_id, command_id=event.event_id)
         return None
 

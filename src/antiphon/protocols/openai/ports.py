@@ -22,6 +22,9 @@ class SessionState(Protocol):
     @property
     def conversation(self) -> Conversation: ...
 
+    @property
+    def active_response_id(self) -> str | None: ...
+
 
 class Session(Protocol):
     """``runtime.Session``, as far as it is used here."""

@@ -68,11 +68,16 @@ class _Relay:
         if self._tls is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*self._tls)
-        offered = [websockets.Subprotocol("realtime")]
+        realtime = websockets.Subprotocol("realtime")
         async with websockets.serve(
-            self._relay, "127.0.0.1", 0, ssl=context, subprotocols=offered, max_size=None
+            self._relay,
+            "127.0.0.1",
+            0,
+            ssl=context,
+            select_subprotocol=lambda _, offered: realtime if realtime in offered else None,
+            max_size=None,
         ) as server:
-            self.address = "127.0.0.1:{}".format(server.sockets[0].getsockname()[1])
+            self.address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
             self.ready.set()
             await self.over.wait()
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import array
 import json
 import math
+import sys
 from typing import Any
 
 CHUNK_SECONDS = 0.1
 
 
 def tell(**fact: Any) -> None:
-    print(json.dumps(fact), flush=True)
+    sys.stdout.write(json.dumps(fact) + "\n")  # in one piece: tools run in threads
+    sys.stdout.flush()
 
 
 def speech(seconds: float, silence: float = 0.0, rate: int = 24_000) -> list[bytes]:
