@@ -16,6 +16,7 @@ from antiphon.core.items import (
     FunctionCallOutput,
     McpApprovalRequest,
     McpCall,
+    McpListTools,
     Message,
 )
 from antiphon.core.state import Clock, Pending, Piece, Utterance, Want, Work
@@ -88,6 +89,9 @@ def _set_tools(w: Work, c: inp.SetTools) -> None:
     tools = (*(t for t in w.s.config.tools if t.name not in named), *c.tools)
     w.s.config = replace(w.s.config, tools=tools)
     w.emit(ev.Configured(w.s.config))
+    if c.listing and isinstance(w.s.conversation.get(c.listing.id), McpListTools):
+        w.s.conversation = w.s.conversation.replace(c.listing)
+        w.emit(ev.ItemChanged(c.listing))
 
 
 # --- items ------------------------------------------------------------------------------------------------------------

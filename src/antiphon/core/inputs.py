@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from antiphon.core.config import Config
-from antiphon.core.items import AudioRef, Item, Tool, Usage
+from antiphon.core.items import AudioRef, Item, McpListTools, Tool, Usage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +111,8 @@ class SetTools(_Command):
     """Add tools that became known later (an MCP server's list) to the configuration, by name."""
 
     tools: tuple[Tool, ...]
+    listing: McpListTools | None = None
+    """How the list stands in the conversation now: replaces the item of its id, where there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,6 +109,8 @@ class McpListTools:
     id: str
     server_label: str
     tools: tuple[str, ...] = ()
+    error: str | None = None
+    """Why there are none, in words."""
     status: Status = "completed"
 
 

@@ -20,7 +20,7 @@ import msgspec
 from antiphon.core.effects import RunTool
 from antiphon.runtime.clock import real_work
 
-__all__ = ["LONGEST_OUTPUT", "ToolFunction", "ToolRunner"]
+__all__ = ["LONGEST_OUTPUT", "ToolFailure", "ToolFunction", "ToolRunner"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ class ToolRunner:
             async with asyncio.timeout(call.timeout):
                 result = await _call(function, arguments)
             return _bounded(_text(result)), False
+        except ToolFailure as problem:
+            return _bounded(str(problem)), True
         except TimeoutError as problem:
             words = str(problem)
             return (_error(f"the tool {call.name!r} failed", words) if words else _timed_out(call)), True
@@ -83,6 +85,10 @@ class ToolRunner:
         if function is None:
             raise ToolCallError(f"error: there is no tool {name!r} on this server")
         return function
+
+
+class ToolFailure(Exception):
+    """Raised by a tool that words its failure itself; what it says is passed on as it is."""
 
 
 class ToolCallError(Exception):

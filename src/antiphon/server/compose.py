@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from fastapi import FastAPI
 
 from antiphon.engines.registry import EngineSet, build
+from antiphon.platform.prompts import Prompts
 from antiphon.protocols.openai.http.routes import router
 from antiphon.protocols.openai.http.service import Service
 from antiphon.protocols.openai.routes import routes
 from antiphon.protocols.openai.session_wire import TurnDetection
-from antiphon.protocols.openai.settings import RealtimeSettings
+from antiphon.protocols.openai.settings import RealtimeSettings, StoredPrompt
 from antiphon.runtime.engines import Engines
 from antiphon.runtime.manager import Limits, SessionManager
 from antiphon.server.app import EngineReadiness, create_app
@@ -53,7 +54,8 @@ def compose(settings: Settings) -> Composition:
         app.state.sessions = manager = SessionManager(app.state.engines, _limits(settings), app.state.metrics.observe)
         app.state.readiness = _Readiness(engines)
         auth, secrets = app.state.auth, app.state.secrets
-        table.update(routes(manager, auth.principal, realtime, secrets=secrets))
+        prompts = _Prompts(Prompts(app.state.store))
+        table.update(routes(manager, auth.principal, realtime, secrets=secrets, prompts=prompts))
         warming = asyncio.create_task(engines.keep_warming(), name="engines warm up")
         try:
             yield
@@ -104,6 +106,17 @@ def _turn_detection(turn: TurnSettings) -> TurnDetection | None:
         create_response=True,
         interrupt_response=turn.interrupt_response,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompts:
+    """The platform's prompts as OpenAI sessions name them."""
+
+    kept: Prompts
+
+    async def get(self, project_id: str, prompt_id: str, version: str | None) -> StoredPrompt | None:
+        found = await self.kept.get(project_id, prompt_id, version)
+        return None if found is None else StoredPrompt(found.id, found.version, found.instructions, found.voice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import pytest
 import uvicorn
 from mcp.server import MCPServer
@@ -25,8 +24,7 @@ from antiphon.engines.scripted import (
     ScriptedVad,
 )
 from antiphon.protocols.openai.errors import WireError
-from antiphon.protocols.openai.guarded import GuardedTransport
-from antiphon.protocols.openai.mcp_servers import check_servers, needs_approval
+from antiphon.protocols.openai.mcp import MOST_SERVERS, servers_of
 from antiphon.protocols.openai.session_wire import McpTool
 from antiphon.runtime.engines import Engines
 from antiphon.runtime.manager import SessionManager
@@ -117,8 +115,65 @@ async def test_listed_called_and_answered() -> None:
                 "response.output_item.done",
             ]
             assert [name for name in names if name in order] == order
+            called = (await until(connection, "response.done"))[-1]["response"]
+            assert [(item["type"], item["output"]) for item in called["output"]] == [("mcp_call", "42")]
+            # Some clients ask for the answer that comes by itself: they get that one, and no error.
+            await connection.response.create()
             answer = (await until(connection, "response.done"))[-1]["response"]
             assert answer["output"][0]["content"][0]["text"] == "It makes 42."
+            await ask(connection, "What?")
+            events = await until(connection, "response.done")
+            assert "error" not in types(events)
+            assert events[-1]["response"]["output"][0]["content"][0]["text"] == "What?"
+
+
+async def test_the_list_is_in_the_conversation_from_the_start() -> None:
+    async with tool_server() as url, served(manager(), allow_private_addresses=True) as ws:
+        sdk = AsyncOpenAI(api_key=KEY, base_url="http://127.0.0.1:1", websocket_base_url=ws)
+        async with sdk.realtime.connect(model="m") as connection:
+            await connection.session.update(session=session(url))
+            item_id = (await until(connection, "mcp_list_tools.in_progress"))[-1]["item_id"]
+            await connection.conversation.item.retrieve(item_id=item_id)  # as the JavaScript Agents SDK does
+            assert (await until(connection, "conversation.item.retrieved"))[-1]["item"]["id"] == item_id
+
+
+async def test_a_refused_call_is_answered_without_it() -> None:
+    async with tool_server() as url, served(manager(), allow_private_addresses=True) as ws:
+        sdk = AsyncOpenAI(api_key=KEY, base_url="http://127.0.0.1:1", websocket_base_url=ws)
+        async with sdk.realtime.connect(model="m") as connection:
+            await connection.session.update(session=session(url))
+            await until(connection, "mcp_list_tools.completed")
+            await ask(connection, "What is the sum?")
+            asked = (await until(connection, "response.done"))[-1]["response"]["output"][0]
+            response: Any = {"type": "mcp_approval_response", "approval_request_id": asked["id"], "approve": False}
+            await connection.conversation.item.create(item={"id": "mcpr_no", **response})
+            events = await until(connection, "response.done")
+            assert not any(name.startswith("response.mcp_call.") for name in types(events))
+            done = [
+                e["item"] for e in events if e["type"] == "conversation.item.done" and e["item"]["type"] == "mcp_call"
+            ]
+            assert done[0]["error"] == {
+                "type": "tool_execution_error",
+                "message": "The user did not approve this call.",
+            }
+            assert done[0]["approval_request_id"] == asked["id"]
+            assert "42" not in events[-1]["response"]["output"][0]["content"][0]["text"]
+            await connection.conversation.item.create(item={"id": "mcpr_again", **response})
+            assert "answered before" in (await until(connection, "error"))[-1]["error"]["message"]
+
+
+async def test_a_tool_with_the_name_of_a_function_is_not_offered() -> None:
+    running = manager()
+    async with tool_server() as url, served(running, allow_private_addresses=True) as ws:
+        sdk = AsyncOpenAI(api_key=KEY, base_url="http://127.0.0.1:1", websocket_base_url=ws)
+        async with sdk.realtime.connect(model="m") as connection:
+            wanted = session(url, require_approval="never")
+            wanted["tools"].insert(0, {"type": "function", "name": "add"})
+            await connection.session.update(session=wanted)
+            await until(connection, "mcp_list_tools.completed")
+            await ask(connection, "What is the sum?")
+            done = (await until(connection, "response.done"))[-1]["response"]["output"][0]
+            assert (done["type"], done["name"]) == ("function_call", "add")
 
 
 async def test_a_failing_tool_is_told_to_client_and_model() -> None:
@@ -157,29 +212,11 @@ async def test_private_addresses_are_refused_and_the_session_lives() -> None:
             await connection.session.update(session=session(url))
             events = await until(connection, "mcp_list_tools.failed")
             assert "mcp_list_tools.in_progress" in types(events)
+            listed = (await until(connection, "conversation.item.done"))[-1]["item"]
+            assert listed["tools"] == []
+            assert listed["error"] == "'127.0.0.1' is on a private address, which this server does not connect to"
             await ask(connection, "hi")
             assert (await until(connection, "response.done"))[-1]["response"]["status"] == "completed"
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "0.0.0.0"])
-async def test_the_guard_knows_our_own_network(host: str) -> None:
-    async with httpx2.AsyncClient(transport=GuardedTransport()) as http:
-        with pytest.raises(httpx2.ConnectError, match="private address"):
-            await http.get(f"http://{host}:9/")
-
-
-async def test_the_guard_connects_to_the_address_it_checked() -> None:
-    seen: list[httpx2.Request] = []
-
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        seen.append(request)
-        return httpx2.Response(200)
-
-    async with httpx2.AsyncClient(transport=GuardedTransport(httpx2.MockTransport(answer))) as http:
-        assert (await http.get("https://8.8.8.8/x")).status_code == 200
-    assert str(seen[0].url) == "https://8.8.8.8/x"
-    assert seen[0].headers["host"] == "8.8.8.8"
-    assert seen[0].extensions["sni_hostname"] == "8.8.8.8"
 
 
 @pytest.mark.parametrize(
@@ -194,23 +231,64 @@ async def test_the_guard_connects_to_the_address_it_checked() -> None:
         ({"never": {"read_only": True}}, "fail", False, True),
         ({"always": {"tool_names": ["add"]}}, "fail", False, True),
         ({"never": {}}, "add", True, True),
+        ({"always": {"tool_names": ["add"]}, "never": {"read_only": True}}, "add", True, True),
+        ({"always": {"tool_names": ["add"]}, "never": {"read_only": True}}, "sub", True, False),
     ],
 )
 def test_approval_policies(policy: Any, name: str, read_only: bool, needed: bool) -> None:
-    assert needs_approval(policy, name, read_only) is needed
+    (server,) = servers_of([mcp(require_approval=policy)])
+    assert server.needs_approval(name, read_only) is needed
 
 
-def test_servers_that_cannot_be() -> None:
-    good = McpTool(server_label="a", server_url="https://x.example/mcp")
-    check_servers([good])
-    for bad, param in [
-        ([McpTool(server_label="a", connector_id="connector_gmail")], "session.tools[0].server_url"),
-        ([McpTool(server_label="a", server_url="file:///etc/passwd")], "session.tools[0].server_url"),
-        ([good, good], "session.tools[1].server_label"),
-    ]:
-        with pytest.raises(WireError) as error:
-            check_servers(bad)
-        assert error.value.param == param
+@pytest.mark.parametrize(
+    ("allowed", "name", "read_only", "known"),
+    [
+        (None, "add", False, True),
+        ([], "add", False, False),
+        (["add"], "add", False, True),
+        (["add"], "fail", False, False),
+        ({"tool_names": ["add"]}, "fail", False, False),
+        ({"read_only": True}, "add", True, True),
+        ({"read_only": True}, "add", False, False),
+        ({"read_only": False}, "add", False, True),
+        ({"tool_names": ["add"], "read_only": True}, "add", False, False),
+        ({}, "add", False, True),
+    ],
+)
+def test_allowed_tools(allowed: Any, name: str, read_only: bool, known: bool) -> None:
+    (server,) = servers_of([mcp(allowed_tools=allowed)])
+    assert server.allowed.matches(name, read_only) is known
+
+
+def mcp(**fields: Any) -> McpTool:
+    return McpTool(**{"server_label": "a", "server_url": "https://x.example/mcp", **fields})
+
+
+@pytest.mark.parametrize(
+    ("tools", "param"),
+    [
+        ([mcp(server_url=None, connector_id="connector_gmail")], "[0].server_url"),
+        ([mcp(server_url="file:///etc/passwd")], "[0].server_url"),
+        ([mcp(server_url="https://me:secret@x.example/")], "[0].server_url"),
+        ([mcp(), mcp()], "[1].server_label"),
+        ([mcp(server_label="a/b")], "[0].server_label"),
+        ([mcp(headers={"X": "a\r\nHost: b"})], "[0].headers"),
+        ([mcp(headers={"a b": "c"})], "[0].headers"),
+        ([mcp(authorization="a\nb")], "[0].authorization"),
+        ([mcp(allowed_tools={"tool_names": "add"})], "[0].allowed_tools"),
+        ([mcp(require_approval={"never": {"read_only": "yes"}})], "[0].require_approval.never"),
+        ([mcp(server_label=str(n)) for n in range(MOST_SERVERS + 1)], f"[{MOST_SERVERS}]"),
+    ],
+)
+def test_servers_that_cannot_be(tools: list[McpTool], param: str) -> None:
+    with pytest.raises(WireError) as error:
+        servers_of(tools)
+    assert error.value.param == f"session.tools{param}"
+
+
+def test_authorization_becomes_a_header() -> None:
+    (server,) = servers_of([mcp(authorization="s", headers={"authorization": "other", "X-A": "b"})])
+    assert dict(server.headers) == {"Authorization": "Bearer s", "X-A": "b"}
 
 
 async def test_refused_servers_leave_the_session_as_it_was() -> None:

@@ -67,7 +67,13 @@ EVENTS: tuple[ev.Event, ...] = (
     ev.TurnMetrics("resp_1", None, None, None, None, None),
 )
 BY_THE_CHANNEL = {
-    GA: {"session.created", "session.updated", "mcp_list_tools.completed", "mcp_list_tools.failed"},
+    GA: {
+        "session.created",
+        "session.updated",
+        "mcp_list_tools.in_progress",
+        "mcp_list_tools.completed",
+        "mcp_list_tools.failed",
+    },
     BETA: {"session.created", "session.updated", "transcription_session.created", "transcription_session.updated"},
 }
 
@@ -78,7 +84,6 @@ def sent(dialect: Dialect) -> set[str]:
         dialect, RealtimeSettings(), "conv_1", session, lambda ref, who: (b"", "pcm16"), owns_playout=True
     )
     names = {wire["type"] for event in EVENTS for wire in translator.translate(event)}
-    names |= {wire["type"] for wire in translator.listing_started("mcpl_1", "s", None)}
     delta = translator.audio_delta(ev.AudioDelta(**WHERE, job="job_1", start=0, end=1), b"")
     return names | {delta["type"]} | BY_THE_CHANNEL[dialect]
 

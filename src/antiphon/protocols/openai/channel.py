@@ -23,6 +23,7 @@ from antiphon.core.items import (
     FunctionCallOutput,
     Item,
     McpApprovalResponse,
+    McpCall,
     McpListTools,
     Message,
 )
@@ -33,7 +34,7 @@ from antiphon.protocols.openai.events import Translator
 from antiphon.protocols.openai.ids import new_id
 from antiphon.protocols.openai.items import core_item
 from antiphon.protocols.openai.mapping import Override, config_of, override_of
-from antiphon.protocols.openai.mcp_servers import Listing, McpServers, check_servers
+from antiphon.protocols.openai.mcp import servers_of
 from antiphon.protocols.openai.outbox import Outbox
 from antiphon.protocols.openai.ports import Session
 from antiphon.protocols.openai.session_object import (
@@ -44,7 +45,7 @@ from antiphon.protocols.openai.session_object import (
     merge_beta_transcription,
     merge_ga,
 )
-from antiphon.protocols.openai.session_wire import McpTool, Prompt
+from antiphon.protocols.openai.session_wire import FunctionTool, Prompt
 from antiphon.protocols.openai.settings import PromptStore, RealtimeSettings, StoredPrompt
 from antiphon.protocols.openai.wire import (
     Append,
@@ -63,11 +64,15 @@ from antiphon.protocols.openai.wire import (
     TranscriptionSessionUpdate,
     decode_event,
 )
+from antiphon.runtime.mcp import Listing, McpServers
 
 __all__ = ["Channel"]
 
 _OVERRIDES = 16
 """Responses that may wait to be started with a format of their own; the core lets very few wait."""
+
+_REFLEX_SECONDS = 5.0
+"""How late after an MCP call a ``response.create`` may come to be one that clients send by themselves."""
 
 _COMMIT_MINIMUM = INPUT_RATE // 10
 """100 ms: what a commit takes at least."""
@@ -114,7 +119,8 @@ class Channel:
         self._ear = Ear(session.input_format, settings.max_append_bytes)
         self._voices: dict[str, Voice] = {}
         self._proposed: SessionObject | None = None
-        self._mcp = McpServers(self._listed, allow_private=settings.allow_private_addresses)
+        self._mcp = McpServers(self._listed, allow_private=settings.allow_private_addresses, limits=settings.mcp)
+        self._awaited: deque[float] = deque(maxlen=_OVERRIDES)
         self._listing: dict[str, str] = {}
         self._overrides: deque[Override] = deque(maxlen=_OVERRIDES)
         self._cut_short: str | None = None  # the response that a truncation ended
@@ -152,10 +158,10 @@ class Channel:
         return self._config_of(self.object, self._prompt)
 
     def _config_of(self, session: SessionObject, prompt: StoredPrompt | None) -> Config:
-        check_servers(session.tools)
-        labels = {tool.server_label for tool in session.tools if isinstance(tool, McpTool)}
-        offered = tuple(tool for tool in self._mcp.tools if tool.mcp_server in labels)
-        config = config_of(session, self._settings, prompt, offered)
+        labels = {server.label for server in servers_of(session.tools)}
+        taken = {tool.name for tool in session.tools if isinstance(tool, FunctionTool)}
+        offered = (tool for tool in self._mcp.tools if tool.mcp_server in labels and tool.name not in taken)
+        config = config_of(session, self._settings, prompt, tuple(offered))
         return replace(config, playout="server") if self._owns_playout else config
 
     def close(self) -> None:
@@ -244,20 +250,21 @@ class Channel:
 
     def _find_tools(self) -> None:
         """Ask servers that the session names anew for their tools, and say so."""
-        for label in self._mcp.update(self.object.tools):
+        for label in self._mcp.update(servers_of(self.object.tools)):
             self._listing[label] = item_id = new_id("mcpl")
-            before = self._session.state.conversation.last_id
-            for wire in self._events.listing_started(item_id, label, before):
-                self._outbox.send(wire)
+            self._session.do(inp.AddItem, item=McpListTools(item_id, label, status="in_progress"))
+            self._outbox.send({"type": "mcp_list_tools.in_progress", "item_id": item_id})
 
     def _listed(self, listing: Listing) -> None:
         item_id = self._listing.pop(listing.label)
-        if listing.problem is not None:
-            self._outbox.send({"type": "mcp_list_tools.failed", "item_id": item_id})
-            return
-        self._outbox.send({"type": "mcp_list_tools.completed", "item_id": item_id})
-        self._session.do(inp.AddItem, item=McpListTools(item_id, listing.label, listing.definitions))
-        self._session.do(inp.SetTools, tools=listing.tools)
+        outcome = "completed" if listing.problem is None else "failed"
+        self._outbox.send({"type": f"mcp_list_tools.{outcome}", "item_id": item_id})
+        status: Literal["completed", "incomplete"] = "completed" if listing.problem is None else "incomplete"
+        item = McpListTools(item_id, listing.label, listing.definitions, listing.problem, status)
+        # A tool that has the name of one there is, of the client or of a server named before, is not offered.
+        taken = {tool.name for tool in self._session.state.config.tools}
+        tools = tuple(tool for tool in listing.tools if tool.name not in taken)
+        self._session.do(inp.SetTools, tools=tools, listing=item)
 
     def _commit(self, event: Commit) -> Later:
         self._flush_ear()
@@ -292,6 +299,7 @@ class Channel:
         if self._dialect.beta and not isinstance(item, Message | FunctionCall | FunctionCallOutput):
             raise WireError("invalid_value", "Expected an item without MCP, which came after beta.", "item.type")
         self._session.do(inp.AddItem, item=item, after=event.previous_item_id, command_id=event.event_id)
+        self._awaited.clear()
         if isinstance(item, McpApprovalResponse):
             self._session.do(
                 inp.ApproveCall,
@@ -326,6 +334,10 @@ class Channel:
         if self.object.type == "transcription":
             raise WireError("invalid_value", "A transcription session makes no responses: response.create was refused.")
         if event.response is None:
+            if self._awaited and self._awaited.popleft() > time.monotonic() - _REFLEX_SECONDS:
+                # The answer to an MCP call comes by itself. Clients that ask for it nevertheless, once a call, as the
+                # JavaScript Agents SDK does, get that one, not an error and not a second answer.
+                return None
             self._session.do(inp.CreateResponse, command_id=event.event_id)
             return None
         if event.response.prompt is not None:
@@ -363,6 +375,10 @@ class Channel:
         return found
 
     def _response_cancel(self, event: ResponseCancel) -> Later:
+        if ended := self._events.let_go():
+            for wire in ended:
+                self._outbox.send(wire)
+            return None
         cut, self._cut_short = self._cut_short, None
         if cut is not None and event.response_id in (None, cut) and self._session.state.active_response_id is None:
             return None  # the Agents SDK truncates first, which ended the response: it must not be told of an error
@@ -394,6 +410,10 @@ class Channel:
                 self._events.formats[event.response.id] = self._format_for(event.response.config)
             case ev.PartDone(kind="audio"):
                 self._hush(event)
+            case ev.ItemChanged(item=McpCall()) | ev.ItemDone(item=McpCall(error=str())):
+                self._awaited.append(time.monotonic())
+            case ev.SpeechStarted() | ev.Committed():
+                self._awaited.clear()
             case ev.Rejected():
                 if self._creating is not None and self._creating in self._overrides:
                     self._overrides.remove(self._creating)

@@ -7,7 +7,7 @@ unknown event for an error (rule 8).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from antiphon.core import events as ev
@@ -66,8 +66,8 @@ class Translator:
         self._owns_playout = owns_playout
         self._approvals: set[str] = set()
         self._tools: dict[str, int] = {}
-        self._announced: set[str] = set()
-        self._running: dict[str, _RunningCall] = {}
+        self._running: dict[str, _Unfinished] = {}
+        self._held: ev.ResponseView | None = None
         self._by_type: dict[type, Callable[[Any], list[Wire]]] = {
             ev.Rejected: self._rejected,
             ev.SpeechStarted: self._speech_started,
@@ -187,38 +187,36 @@ class Translator:
     def _item(self, item: Any) -> Wire:
         return item_view(item, self._dialect, transcripts=False)
 
-    def listing_started(self, item_id: str, label: str, before: str | None) -> list[Wire]:
-        """Say that an MCP server is asked for its tools; the item comes into the conversation with them."""
-        self._announced.add(item_id)
-        item = self._item(McpListTools(item_id, label))
-        return [
-            {"type": self._dialect.item_added, "previous_item_id": before, "item": item},
-            {"type": "mcp_list_tools.in_progress", "item_id": item_id},
-        ]
-
     def _item_added(self, e: ev.ItemAdded) -> list[Wire]:
-        if e.item.id in self._announced:
-            self._announced.discard(e.item.id)
-            return []
         return [{"type": self._dialect.item_added, "previous_item_id": e.previous_item_id, "item": self._item(e.item)}]
 
     def _item_done(self, e: ev.ItemDone) -> list[Wire]:
         if self._dialect.item_done is None:
             return []
         if _runs(e.item):
-            self._running.setdefault(e.item.id, _RunningCall()).previous_item_id = e.previous_item_id
+            self._running.setdefault(e.item.id, _Unfinished()).previous_item_id = e.previous_item_id
             return []
         return [{"type": self._dialect.item_done, "previous_item_id": e.previous_item_id, "item": self._item(e.item)}]
 
     def _item_changed(self, e: ev.ItemChanged) -> list[Wire]:
-        """An MCP call has its result: only now are its item and its output final."""
+        """An MCP call has its result, or a list its tools: only now are item and output final."""
         call = self._running.pop(e.item.id, None)
         if call is None or self._dialect.item_done is None:
             return []
         done = self._item_done(ev.ItemDone(e.item, call.previous_item_id))
         if call.response_id is None:  # it was approved, and called outside any response
             return done
-        return done + self._output_item_done(ev.OutputItemDone(call.response_id, call.index, e.item))
+        done += self._output_item_done(ev.OutputItemDone(call.response_id, call.index, e.item))
+        if self._held is None or self._held.id != call.response_id:
+            return done
+        output = tuple(e.item if item.id == e.item.id else item for item in self._held.output)
+        self._held = replace(self._held, output=output)
+        return done if any(item.id in self._running for item in output) else done + self.let_go()
+
+    def let_go(self) -> list[Wire]:
+        """End the response whose end waits for its MCP calls; before another begins, whatever becomes of them."""
+        held, self._held = self._held, None
+        return [] if held is None else [self._ended(held)]
 
     def _item_deleted(self, e: ev.ItemDeleted) -> list[Wire]:
         return [{"type": "conversation.item.deleted", "item_id": e.item_id}]
@@ -245,15 +243,23 @@ class Translator:
             {"name": r.name, "limit": r.limit, "remaining": r.remaining, "reset_seconds": r.reset_seconds}
             for r in self._settings.rate_limits
         ]
+        before = [] if e.response.out_of_band else self.let_go()
         return [
+            *before,
             {"type": "response.created", "response": self._response(e.response)},
             {"type": "rate_limits.updated", "rate_limits": limits},
         ]
 
     def _response_done(self, e: ev.ResponseDone) -> list[Wire]:
-        shown = self._response(e.response)
-        self.formats.pop(e.response.id, None)
-        return [{"type": "response.done", "response": shown}]
+        if any(item.id in self._running for item in e.response.output):
+            self._held = e.response  # the calls' results belong to it, and nothing may come after its end
+            return []
+        return [self._ended(e.response)]
+
+    def _ended(self, response: ev.ResponseView) -> Wire:
+        shown = self._response(response)
+        self.formats.pop(response.id, None)
+        return {"type": "response.done", "response": shown}
 
     def _output_item_added(self, e: ev.OutputItemAdded) -> list[Wire]:
         if isinstance(e.item, McpApprovalRequest):
@@ -270,7 +276,7 @@ class Translator:
     def _output_item_done(self, e: ev.OutputItemDone) -> list[Wire]:
         self._approvals.discard(e.item.id)
         if _runs(e.item):
-            call = self._running.setdefault(e.item.id, _RunningCall())
+            call = self._running.setdefault(e.item.id, _Unfinished())
             call.response_id, call.index = e.response_id, e.index
             return []
         return [
@@ -396,8 +402,8 @@ def usage_view(usage: Usage) -> Wire:
 
 
 @dataclass(slots=True)
-class _RunningCall:
-    """What to say of an MCP call once it has its result."""
+class _Unfinished:
+    """What to say of an MCP call once it has its result, or of a list once it has the tools."""
 
     previous_item_id: str | None = None
     response_id: str | None = None
@@ -405,7 +411,9 @@ class _RunningCall:
 
 
 def _runs(item: Item) -> bool:
-    """Whether it is an MCP call that was made and has no result yet."""
+    """Whether it is an MCP call that was made and has no result yet, or a list of tools that has none."""
+    if isinstance(item, McpListTools):
+        return item.status == "in_progress"
     return isinstance(item, McpCall) and item.status == "completed" and item.output is None and item.error is None
 
 

@@ -228,12 +228,13 @@ def _first_audio(item: Message) -> int:
 def _mcp_view(item: McpListTools | McpCall | McpApprovalRequest | McpApprovalResponse) -> dict[str, Any]:
     match item:
         case McpListTools():
-            return {
+            listed: dict[str, Any] = {
                 "id": item.id,
                 "type": "mcp_list_tools",
                 "server_label": item.server_label,
                 "tools": [msgspec.json.decode(tool) for tool in item.tools],
             }
+            return listed if item.error is None else {**listed, "error": item.error}
         case McpCall():
             shown: dict[str, Any] = {
                 "id": item.id,
@@ -275,6 +276,6 @@ def _mcp_error(text: str) -> dict[str, Any]:
         found = msgspec.json.decode(text)
     except msgspec.DecodeError:
         found = None
-    if isinstance(found, dict) and "type" in found:
+    if isinstance(found, dict) and found.get("type") in ("protocol_error", "http_error") and "message" in found:
         return found
     return {"type": "tool_execution_error", "message": text}

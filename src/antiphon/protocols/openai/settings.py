@@ -8,6 +8,7 @@ from typing import Protocol
 
 from antiphon.platform.keys import Principal
 from antiphon.protocols.openai.session_wire import TurnDetection
+from antiphon.runtime.mcp import McpLimits
 
 __all__ = ["Authenticate", "PromptStore", "RateLimit", "RealtimeSettings", "StoredPrompt"]
 
@@ -89,6 +90,7 @@ class RealtimeSettings:
         max_append_bytes: Most decoded audio in one ``input_audio_buffer.append``.
         max_delta_bytes: Most encoded audio in one delta; base64 of it must stay below 1 MiB, the limit of many clients.
         rate_limits: Rows of ``rate_limits.updated``.
+        mcp: What MCP servers may take.
         allow_private_addresses: Let MCP servers that clients name be on private and loopback addresses.
         secret_seconds: How long a client secret is good when the request does not say.
     """
@@ -111,4 +113,5 @@ class RealtimeSettings:
     max_delta_bytes: int = 240_000
     rate_limits: tuple[RateLimit, ...] = ()
     allow_private_addresses: bool = False
+    mcp: McpLimits = McpLimits()
     secret_seconds: int = 600
