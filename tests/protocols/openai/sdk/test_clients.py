@@ -45,6 +45,19 @@ def test_plain_websockets(served: Serve) -> None:
     ]
 
 
+def test_newest_openai(served: Serve) -> None:
+    facts = python("this", "openai_python.py", served)
+    assert told(facts)[1:] == [
+        {"status": "cancelled", "reason": "turn_detected"},
+        {"truncated": 300},
+        {"heard": "Stop, please."},
+        {"said": "You said: Stop, please."},
+        {"event_id": "too_early"},
+        {"text": "You said: Thank you."},
+        {"closed": True},
+    ]
+
+
 def test_old_openai_in_the_beta_dialect(served: Serve) -> None:
     facts = python("openai-1.66", "openai_beta.py", served)
     assert told(facts) == [
@@ -82,6 +95,24 @@ def test_openai_agents_in_python(served: Serve) -> None:
         ["assistant", "Billing speaks."],
     ]
     assert messages[-1] == ["assistant", "I had better not say."]
+
+
+def test_livekit_agents(served: Serve) -> None:
+    facts = python("livekit", "livekit_plugin.py", served)
+    assert told(facts)[1:] == [
+        {"tool": "get_weather", "city": "Paris"},
+        {"said": ["It is sunny there."]},
+        {"said": ["You said: Thank you."]},
+        {"closed": True},
+    ]
+
+
+def test_pipecat(served: Serve) -> None:
+    facts = told(python("pipecat", "pipecat_service.py", served))
+    said = "".join(fact["said"] for fact in facts if "said" in fact)
+    assert said.startswith("You said: Hello. Once upon a time"), said
+    assert said.endswith("That is the whole of the story.")
+    assert [fact for fact in facts[1:] if "said" not in fact] == [{"greeted": True}, {"answered": True}]
 
 
 def test_openai_in_node_over_tls(served: Serve, node: str, tmp_path: Path) -> None:
