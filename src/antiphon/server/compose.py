@@ -24,7 +24,7 @@ from antiphon.server.settings import Settings, TurnSettings
 from antiphon.transports.connection import Factory
 from antiphon.transports.websocket import WebSocketSettings, websocket_protocol
 
-__all__ = ["Composition", "compose"]
+__all__ = ["Composition", "StoredPrompts", "compose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def compose(settings: Settings) -> Composition:
         app.state.sessions = manager = SessionManager(app.state.engines, _limits(settings), app.state.metrics.observe)
         app.state.readiness = _Readiness(engines)
         auth, secrets = app.state.auth, app.state.secrets
-        prompts = _Prompts(Prompts(app.state.store))
+        prompts = StoredPrompts(Prompts(app.state.store))
         table.update(routes(manager, auth.principal, realtime, secrets=secrets, prompts=prompts))
         warming = asyncio.create_task(engines.keep_warming(), name="engines warm up")
         try:
@@ -109,7 +109,7 @@ def _turn_detection(turn: TurnSettings) -> TurnDetection | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Prompts:
+class StoredPrompts:
     """The platform's prompts as OpenAI sessions name them."""
 
     kept: Prompts

@@ -291,6 +291,13 @@ def test_authorization_becomes_a_header() -> None:
     assert dict(server.headers) == {"Authorization": "Bearer s", "X-A": "b"}
 
 
+async def test_a_response_uses_servers_of_its_session_only() -> None:
+    rig = await Rig().open()
+    tool = {"type": "mcp", "server_label": "a", "server_url": "https://x.example/mcp"}
+    error = error_of(rig.send("response.create", response={"tools": [tool]}))
+    assert (error["code"], error["param"]) == ("invalid_value", "response.tools[0].server_label")
+
+
 async def test_refused_servers_leave_the_session_as_it_was() -> None:
     rig = await Rig().open()
     tool = {"type": "mcp", "server_label": "a", "connector_id": "connector_gmail"}

@@ -45,7 +45,7 @@ from antiphon.protocols.openai.session_object import (
     merge_beta_transcription,
     merge_ga,
 )
-from antiphon.protocols.openai.session_wire import FunctionTool, Prompt
+from antiphon.protocols.openai.session_wire import FunctionTool, McpTool, Prompt
 from antiphon.protocols.openai.settings import PromptStore, RealtimeSettings, StoredPrompt
 from antiphon.protocols.openai.wire import (
     Append,
@@ -349,6 +349,13 @@ class Channel:
         self._create(params, await self._stored(prompt, "response.prompt"), event_id)
 
     def _create(self, params: ResponseParams, prompt: StoredPrompt | None, event_id: str | None) -> None:
+        known = {server.label for server in servers_of(self.object.tools)}
+        for n, tool in enumerate(params.tools or ()):
+            if isinstance(tool, McpTool) and tool.server_label not in known:
+                message = (
+                    f"Expected a server that the session names: name {tool.server_label!r} by session.update first."
+                )
+                raise WireError("invalid_value", message, f"response.tools[{n}].server_label")
         override = override_of(params, self._session.state.config, self.object.output_format, prompt)
         context: tuple[Item, ...] | None = None
         if isinstance(params.input, list):
