@@ -1,8 +1,8 @@
 """A relay that writes down what passes between a client and the server, to make the fixtures in ``../traces``.
 
 ``ANTIPHON_RECORD_TRACES=1 pytest tests/protocols/openai/sdk`` records each test's connection anew. A trace is a file of
-JSON lines: first the handshake, without its key; then each frame with its side and the seconds since the first. Audio is
-described only: ``tone:4800`` stands for that many bytes that are not all the same, ``silence:4800`` for zeros.
+JSON lines: first the handshake, without its key; then each frame with its side and the seconds since the first. Audio
+is described only: ``tone:4800`` stands for that many bytes that are not all the same, ``silence:4800`` for zeros.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ def test_livekit_agents(served: Serve) -> None:
 def test_pipecat(served: Serve) -> None:
     facts = told(python("pipecat", "pipecat_service.py", served))
     said = "".join(fact["said"] for fact in facts if "said" in fact)
-    assert said.startswith("You said: Hello. Once upon a time"), said
+    assert said.startswith("You said: Hello.Once upon a time"), said
     assert said.endswith("That is the whole of the story.")
     assert [fact for fact in facts[1:] if "said" not in fact] == [{"greeted": True}, {"answered": True}]
 
