@@ -431,6 +431,91 @@ def test_audio_in_an_item_is_transcribed_and_survives_its_deletion() -> None:
     assert [t.text for t in c.told(ev.TranscriptDone)] == ["In time"]
 
 
+def test_a_kept_turn_whose_words_could_not_be_had_says_so() -> None:
+    c = Call(playout="client", turn=Turn(mode="manual"))
+    c.do(inp.CommitAudio, 1.0, end=S)
+    c.do(inp.TranscriptionFailed, 1.2, job="stt", message="deaf")
+    assert [(f.item_id, f.message) for f in c.told(ev.TranscriptFailed)] == [(c.told(ev.Committed)[0].item_id, "deaf")]
+
+
+def test_a_long_stretch_keeps_its_transcription_when_the_person_goes_on() -> None:
+    c = Call(playout="client")
+    c.speak(1.0, 14.0)
+    asked = c.do(inp.AudioReached, 14.2, sample=int(14.2 * S))
+    [first] = [e for e in asked if isinstance(e, fx.Transcribe)]
+    assert fx.Cancel(first.job) not in c.do(inp.VoiceOn, 14.3, sample=int(14.3 * S))
+    c.do(inp.VoiceOff, 15.0, sample=15 * S)
+    c.hear_until(15.6)
+    c.do(inp.Transcribed, 15.7, job=first.job, text="A long story")
+    c.do(inp.Transcribed, 15.8, job="stt", text="and its end.")
+    assert texts(c, "user") == ["A long story and its end."]
+
+
+def test_speech_out_of_band_is_told_and_takes_no_floor() -> None:
+    c = Call(playout="client")
+    c.do(inp.CreateResponse, 1.0, out_of_band=True, context=())
+    c.do(inp.TextGenerated, 1.1, job="llm", delta="Aside. ")
+    c.do(inp.GenerationDone, 1.2, job="llm")
+    c.do(inp.Synthesized, 1.3, job="tts", samples=4800)
+    assert len(c.told(ev.AudioDelta)) == 1 and not c.watch.state.playout.audible
+
+
+def test_an_id_is_given_once() -> None:
+    c = Call(playout="client")
+    for at in (1.0, 1.1):
+        c.do(inp.AddItem, at, item=Message("mine", "user", (Text("Hi."),)))
+    assert codes(c) == ["item_create_duplicate_id"]
+
+
+def context(*clips: str) -> tuple[Message, ...]:
+    return tuple(Message("", "user", (Text("Listen:"), Audio(AudioRef(name, 0, S)))) for name in clips)
+
+
+def test_an_answer_waits_for_the_words_of_the_audio_in_its_context() -> None:
+    c = Call(playout="client")
+    asked = c.do(inp.CreateResponse, 1.0, context=context("one", "two", "one"))
+    jobs = [e.job for e in asked if isinstance(e, fx.Transcribe)]
+    assert len(jobs) == 2 and c.told(ev.ResponseStarted) == []
+    c.do(inp.CreateResponse, 1.05)
+    assert codes(c) == ["conversation_already_has_active_response"]
+    c.do(inp.Transcribed, 1.1, job=jobs[1], text="Second")
+    assert c.told(ev.ResponseStarted) == []
+    effects = c.do(inp.Transcribed, 1.2, job=jobs[0], text="First")
+    [generate] = [e for e in effects if isinstance(e, fx.Generate)]
+    said = [i.text for i in generate.history if isinstance(i, Message)]
+    assert said == ["Listen: First", "Listen: Second", "Listen: First"]
+    assert c.told(ev.TranscriptDone) == [] and c.watch.state.conversation.items[:-1] == ()
+    assert c.watch.state.meter.stt_samples == 2 * S
+
+
+def test_an_answer_out_of_band_waits_for_its_own_words_only() -> None:
+    c = Call(playout="client")
+    waiting_for_words(c)
+    asked = c.do(inp.CreateResponse, 2.7, out_of_band=True, context=context("one"))
+    [job] = [e.job for e in asked if isinstance(e, fx.Transcribe)]
+    effects = c.do(inp.TranscriptionFailed, 2.8, job=job, message="deaf")
+    [generate] = [e for e in effects if isinstance(e, fx.Generate)]
+    assert [i.text for i in generate.history if isinstance(i, Message)] == ["Listen:"]
+    assert [f.stage for f in c.told(ev.Failure)] == ["stt"]
+    assert [r.response.out_of_band for r in c.told(ev.ResponseStarted)] == [True]
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_words_for_an_answer_that_never_comes_are_not_waited_for(aside: bool) -> None:
+    c = Call(playout="client", max_seconds=3.0, grace=1.0)
+    asked = c.do(inp.CreateResponse, 1.0, out_of_band=aside, context=context("one"))
+    [job] = [e.job for e in asked if isinstance(e, fx.Transcribe)]
+    assert fx.Cancel(job) in c.do(inp.Tick, 3.0)
+    assert c.told(ev.ResponseStarted) == []
+
+
+def test_an_answer_that_replaces_another_does_not_wait_for_its_words() -> None:
+    c = Call(playout="client")
+    [job] = [e.job for e in c.do(inp.CreateResponse, 1.0, context=context("one")) if isinstance(e, fx.Transcribe)]
+    effects = c.do(inp.CreateResponse, 1.1, context=(), when_busy="interrupt")
+    assert fx.Cancel(job) in effects and len(c.told(ev.ResponseStarted)) == 1
+
+
 def test_push_to_talk_keeps_what_it_may_still_need() -> None:
     c = Call(playout="client", turn=Turn(mode="manual"))
     assert (c.watch.state.keep_from, c.watch.state.listening_turn, c.watch.state.active_response_id) == (0, False, None)

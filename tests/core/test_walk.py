@@ -328,10 +328,10 @@ class Walk(RuleBasedStateMachine):
         say=st.sampled_from([None, None, "Welcome. Sit down."]),
         aside=st.sampled_from([False, False, True]),
         busy=st.sampled_from(["reject", "queue", "interrupt"]),
-        empty=st.booleans(),
+        context=st.sampled_from([None, None, (), (Message("", "user", (Audio(AudioRef("clip_2", 0, 8000)),)),)]),
     )
-    def create(self, say: str | None, aside: bool, busy: Any, empty: bool) -> None:
-        self.command(inp.CreateResponse, say=say, out_of_band=aside, when_busy=busy, context=() if empty else None)
+    def create(self, say: str | None, aside: bool, busy: Any, context: Any) -> None:
+        self.command(inp.CreateResponse, say=say, out_of_band=aside, when_busy=busy, context=context)
 
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:

@@ -19,6 +19,7 @@ from antiphon.core.items import (
     Item,
     McpCall,
     Message,
+    Part,
 )
 from antiphon.core.response import Response
 from antiphon.core.speech import heard_text
@@ -30,7 +31,51 @@ from antiphon.core.state import Clock, Trial, Want, Work
 def want(w: Work, wanted: Want) -> None:
     """An answer is due. Two that wait are one, and what a client asked for outranks what a turn did."""
     if w.s.wanted is None or wanted.explicit or not w.s.wanted.explicit:
+        unwant(w)
         w.s.wanted = wanted
+
+
+def unwant(w: Work) -> None:
+    """The answer that is due and did not begin is not wanted any more."""
+    if w.s.wanted is not None:
+        _give_up(w, w.s.wanted)
+        w.s.wanted = None
+
+
+def unwant_all(w: Work) -> None:
+    """Nothing that did not begin is wanted any more, out of band or not."""
+    unwant(w)
+    for wanted in w.s.aside_wants:
+        _give_up(w, wanted)
+    w.s.aside_wants = ()
+
+
+def _give_up(w: Work, wanted: Want) -> None:
+    w.do(*(Cancel(p.job) for p in wanted.pieces if not p.done))
+
+
+def start_asides(w: Work) -> None:
+    """Start the out-of-band answers that wait for nothing more, beside whatever else runs."""
+    for wanted in (x for x in w.s.aside_wants if x.ready):
+        items = w.s.conversation.items if wanted.context is None else _with_words(wanted)
+        r, effects = begin(w, wanted.config or w.s.config, items, wanted, aside=True)
+        w.s.asides = (*w.s.asides, r)
+        publish(w, r, effects)
+    w.s.aside_wants = tuple(x for x in w.s.aside_wants if not x.ready)
+
+
+def _with_words(wanted: Want) -> tuple[Item, ...]:
+    """The context of an answer with what its audio says, where that could be understood."""
+    words = {p.audio: p.text for p in wanted.pieces}
+
+    def told(part: Part) -> Part:
+        if isinstance(part, Audio) and part.transcript is None:
+            return replace(part, transcript=words.get(part.ref))
+        return part
+
+    return tuple(
+        replace(i, content=tuple(map(told, i.content))) if isinstance(i, Message) else i for i in wanted.context or ()
+    )
 
 
 def start_wanted(w: Work) -> None:
@@ -38,12 +83,14 @@ def start_wanted(w: Work) -> None:
     wanted = w.s.wanted
     if wanted is None or w.s.active or w.s.pending or w.s.ending or w.s.ended or w.s.peer_gone_at is not None:
         return
+    if not wanted.ready:
+        return
     if not wanted.explicit and w.s.turn.phase != "idle":
         return  # the user has the floor: this answer and the next are one
     if wanted.turn and not w.client_plays and w.s.playout.audible:
         return  # spoken over an agent that may not be interrupted: answered after it
     w.s.wanted = None
-    items = w.s.conversation.items if wanted.context is None else wanted.context
+    items = w.s.conversation.items if wanted.context is None else _with_words(wanted)
     trial = w.s.trial
     if trial and wanted.turn and trial.response.config == w.s.config and trial.seen == gist(items):
         w.s.trial = None

@@ -9,7 +9,7 @@ from antiphon.core import answering, hearing, response, turn
 from antiphon.core import events as ev
 from antiphon.core import inputs as inp
 from antiphon.core.conversation import ROOT
-from antiphon.core.effects import RunTool, Transcribe
+from antiphon.core.effects import RunTool
 from antiphon.core.items import (
     INPUT_RATE,
     Audio,
@@ -19,7 +19,7 @@ from antiphon.core.items import (
     McpListTools,
     Message,
 )
-from antiphon.core.state import Clock, Pending, Piece, Utterance, Want, Work
+from antiphon.core.state import Clock, Pending, Utterance, Want, Work
 
 
 def command(w: Work, c: inp.Command) -> None:
@@ -114,13 +114,15 @@ def _add(w: Work, c: inp.AddItem) -> None:
     return None
 
 
+def _unheard(item: Message, part: Audio) -> bool:
+    return item.role == "user" and part.transcript is None and part.ref.samples > 0
+
+
 def _transcribe_parts(w: Work, item: Message) -> None:
     """Audio that a client put into a user item is heard like speech, but never answered by itself."""
     for part in item.content:
-        if item.role == "user" and isinstance(part, Audio) and part.transcript is None and part.ref.samples:
-            piece = Piece(w.new_id("job"), part.ref, w.at)
-            w.do(Transcribe(piece.job, (part.ref,), w.s.config))
-            w.s.meter = replace(w.s.meter, stt_samples=w.s.meter.stt_samples + part.ref.samples)
+        if isinstance(part, Audio) and _unheard(item, part):
+            piece = hearing.ask(w, part.ref)
             u = Utterance(part.ref.start, part.ref.start, over_agent=False, item_id=item.id, pieces=(piece,))
             clock = Clock(w.at, w.at, w.at, None)
             w.s.pending = (*w.s.pending, Pending(u, part.ref, False, clock, undecided=False, placed=True))
@@ -188,15 +190,11 @@ def _commit(w: Work, c: inp.CommitAudio) -> None:
 
 def _create(w: Work, c: inp.CreateResponse) -> None:
     s = w.s
-    config = c.config or s.config
     if not s.config.respond:
         return _reject(w, c, "invalid_event", "A transcription session cannot create responses.")
     wanted = Want(c.config, True, c.context, c.metadata, c.say)
     if c.out_of_band:
-        items = s.conversation.items if c.context is None else c.context
-        r, effects = answering.begin(w, config, items, wanted, aside=True)
-        s.asides = (*s.asides, r)
-        answering.publish(w, r, effects)
+        s.aside_wants = (*s.aside_wants, _with_pieces(w, wanted))
         return None
     busy = s.active.id if s.active else None
     if c.when_busy == "interrupt" and s.config.turn.interrupt_response:
@@ -207,9 +205,16 @@ def _create(w: Work, c: inp.CreateResponse) -> None:
             "Wait until the response is finished before creating a new one."
         )
         return _reject(w, c, "conversation_already_has_active_response", message)
-    answering.want(w, wanted)
+    answering.want(w, _with_pieces(w, wanted))
     w.stir()
     return None
+
+
+def _with_pieces(w: Work, wanted: Want) -> Want:
+    """Have the audio in the answer's own context transcribed: the LLM reads, it does not hear."""
+    messages = (i for i in wanted.context or () if isinstance(i, Message))
+    refs = {p.ref: None for m in messages for p in m.content if isinstance(p, Audio) and _unheard(m, p)}
+    return replace(wanted, pieces=tuple(hearing.ask(w, ref) for ref in refs))
 
 
 def _waiting(wanted: Want | None) -> bool:
@@ -222,7 +227,7 @@ def _cancel(w: Work, c: inp.CancelResponse) -> None:
     r = s.active if c.response_id is None else named
     if r is None:
         if c.response_id is None and s.wanted and s.wanted.explicit:
-            s.wanted = None  # asked for, not begun: nothing was told of it yet
+            answering.unwant(w)  # asked for, not begun: nothing was told of it yet
             return None
         return _reject(w, c, "response_cancel_not_active", "Cancellation failed: no active response found")
     r, effects = response.cancel(r, "client_cancelled", r.audio_samples)

@@ -70,7 +70,7 @@ def _decided(w: Work, decision: Decision, sample: int) -> None:
         case Decision.CAPTION:
             _caption(w, u, sample)
         case Decision.CUT:
-            piece = _ask(w, AudioRef(LIVE, u.piece_from, sample))
+            piece = ask(w, AudioRef(LIVE, u.piece_from, sample))
             s.utterance = replace(u, pieces=(*u.pieces, piece), piece_from=sample)
         case Decision.CONFIRMED:
             if not only_backchannel(u.words, s.config.turn.backchannels):
@@ -84,7 +84,7 @@ def _decided(w: Work, decision: Decision, sample: int) -> None:
             s.utterance = replace(u, prediction=job)
             w.do(PredictTurn(job, AudioRef(LIVE, max(0, sample - PREDICTION_SPAN * INPUT_RATE), sample)))
         case Decision.SPECULATE:
-            s.utterance = replace(u, trial=_ask(w, AudioRef(LIVE, u.piece_from, sample)))
+            s.utterance = replace(u, trial=ask(w, AudioRef(LIVE, u.piece_from, sample)))
         case Decision.SETTLED:
             _settled(w)
         case Decision.RESUMED:
@@ -163,7 +163,8 @@ def _interrupt(w: Work) -> None:
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _ask(w: Work, audio: AudioRef, *, partial: bool = False) -> Piece:
+def ask(w: Work, audio: AudioRef, *, partial: bool = False) -> Piece:
+    """Have a stretch of audio transcribed."""
     piece = Piece(w.new_id("job"), audio, w.at)
     w.do(Transcribe(piece.job, (audio,), w.s.config, partial))
     if not partial:
@@ -176,7 +177,7 @@ def _caption(w: Work, u: Utterance, sample: int) -> None:
     rules = w.s.config.turn
     judging = u.over_agent and not u.interrupted and rules.interrupt_response
     if u.caption is None and (judging or rules.captions is not None):
-        w.s.utterance = replace(u, caption=_ask(w, AudioRef(LIVE, u.piece_from, sample), partial=True).job)
+        w.s.utterance = replace(u, caption=ask(w, AudioRef(LIVE, u.piece_from, sample), partial=True).job)
 
 
 def predicted(w: Work, i: inp.TurnPredicted) -> None:
@@ -209,6 +210,12 @@ def transcribed(w: Work, i: inp.Transcribed | inp.TranscriptionFailed) -> None:
     s.pending = tuple(
         replace(p, utterance=replace(p.utterance, pieces=tuple(map(answered, p.utterance.pieces)))) for p in s.pending
     )
+    wants = (*s.aside_wants, *([s.wanted] if s.wanted else []))
+    if failed and any(p.job == i.job and not p.done for x in wants for p in x.pieces):
+        w.emit(ev.Failure("stt", failed))
+    s.aside_wants = tuple(replace(x, pieces=tuple(map(answered, x.pieces))) for x in s.aside_wants)
+    if s.wanted and s.wanted.pieces:
+        s.wanted = replace(s.wanted, pieces=tuple(map(answered, s.wanted.pieces)))
 
 
 def _judge(w: Work, text: str) -> None:
@@ -271,7 +278,7 @@ def _commit(w: Work, u: Utterance, end: int) -> None:
 def commit(w: Work, u: Utterance, end: int, *, respond: bool, keep: bool) -> None:
     """Make a turn of the live audio from ``u.start`` to ``end``. ``keep`` wants an item even without a word."""
     s = w.s
-    asked = (*u.pieces, u.trial) if u.trial else (*u.pieces, _ask(w, AudioRef(LIVE, u.piece_from, end)))
+    asked = (*u.pieces, u.trial) if u.trial else (*u.pieces, ask(w, AudioRef(LIVE, u.piece_from, end)))
     last = asked[-1]
     clock = Clock(u.last_voice_at or w.at, w.at, last.asked_at, last.done_at)
     undecided = _over_unconfirmed(u) and s.config.turn.interrupt_response

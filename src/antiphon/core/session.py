@@ -105,6 +105,7 @@ def _settle(w: Work) -> None:
         answering.drained(w)
     answering.resume_held(w)
     hearing.resolve(w)
+    answering.start_asides(w)
     answering.start_wanted(w)
     _limits(w)
     if not s.ended:
@@ -122,7 +123,8 @@ def _limits(w: Work) -> None:
         w.emit(ev.Ending("max_duration"))
         hearing.reset(w, "cleared")
         answering.discard_trial(w)
-        s.wanted, s.pending = None, ()
+        answering.unwant_all(w)
+        s.pending = ()
         _finish_sentence(w)
     if s.ending and (not s.playout.audible or w.at >= s.ending_at + c.grace):
         _end(w, s.ending)
@@ -143,7 +145,7 @@ def _finish_sentence(w: Work) -> None:
 
 def _is_idle(w: Work) -> bool:
     s = w.s
-    busy = s.active or s.pending or s.wanted or s.tools or s.asides or s.playout.audible
+    busy = s.active or s.pending or s.wanted or s.tools or s.asides or s.aside_wants or s.playout.audible
     return not busy and s.turn.phase == "idle" and s.peer_gone_at is None
 
 
@@ -184,7 +186,8 @@ def _end(w: Work, reason: str) -> None:
     hearing.reset(w, "cleared")
     answering.discard_trial(w)
     w.do(*(Cancel(p.job) for t in s.pending for p in t.utterance.pieces if not p.done))
-    s.pending, s.wanted = (), None
+    answering.unwant_all(w)
+    s.pending = ()
     answering.cut_short(w, "session_ended")
     for r in s.asides:
         r, effects = response.cancel(r, "session_ended", None)

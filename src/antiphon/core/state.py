@@ -103,6 +103,12 @@ class Want:
     say: str | None = None
     turn: str | None = None
     clock: Clock | None = None
+    pieces: tuple[Piece, ...] = ()
+    """The audio in ``context`` that nobody wrote down yet: the answer waits for its words."""
+
+    @property
+    def ready(self) -> bool:
+        return all(p.done for p in self.pieces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +140,8 @@ class State:
     """Out-of-band responses under way."""
     trial: Trial | None = None
     wanted: Want | None = None
+    aside_wants: tuple[Want, ...] = ()
+    """Out-of-band answers that are due, and wait for the words of audio in their context."""
     clock: Clock | None = None
     """Of the turn that the active response answers, until its first audio."""
     tools: tuple[str, ...] = ()
