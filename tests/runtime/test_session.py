@@ -186,7 +186,7 @@ def test_live_audio_is_kept_for_a_while_and_no_longer() -> None:
             end = line.session.heard_samples
             assert np.array_equal(line.session.audio(AudioRef(LIVE, end - 16_000, end)), pcm)
             assert len(line.session.audio(AudioRef(LIVE, 0, 16_000))) == 0
-            assert 10 * 16_000 <= len(line.session.audio(AudioRef(LIVE, 0, end))) <= 15 * 16_000
+            assert 8 * 16_000 <= len(line.session.audio(AudioRef(LIVE, 0, end))) <= 13 * 16_000
 
     scene(play)
 

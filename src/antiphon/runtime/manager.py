@@ -47,7 +47,7 @@ class Limits:
     """Longest a session may last."""
     idle_seconds: float | None = None
     """Seconds without speech, text or answer after which a session is ended."""
-    retain_seconds: float = 10.0
+    retain_seconds: float = 8.0
     """Seconds of audio that stay retrievable after they were used."""
 
     def admit(self, config: Config) -> Config:

@@ -50,7 +50,7 @@ class Shared:
     vad: VadBatcher
     pacer: Pacer
     stalls: StallWatch
-    retain_seconds: float = 10.0
+    retain_seconds: float = 8.0
     """Audio that is kept for retrieval after nobody needs it."""
 
 
