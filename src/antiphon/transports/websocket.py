@@ -407,6 +407,11 @@ class WebSocketServerProtocol(asyncio.Protocol):
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
+        if not backlog.paused and backlog.control > self.settings.control_backlog:
+            # One packet may hold thousands of small questions with large answers: the transport must get the chance to
+            # say stop before the last of them is answered.
+            self._flush()
+            self._flushing = True  # the one that was scheduled is still to come
         if backlog.paused and backlog.control > self.settings.control_backlog:
             if self._wire.state is State.OPEN:
                 self.close(1013, _TOO_SLOW)

@@ -126,8 +126,8 @@ def alive(pid: int) -> bool:
 def children_of(pid: int) -> list[int]:
     """Processes that a process started and that still run."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
             found += [int(child) for child in (task / "children").read_text().split()]
     return [child for child in found if alive(child)]
 

@@ -362,9 +362,9 @@ async def test_truncate_at_0_ms_before_the_first_frame_beyond_the_end_and_of_the
         await caller.send("conversation.item.truncate", **cut, audio_end_ms=0)
         assert (await caller.until("conversation.item.truncated", "error"))["type"] == "conversation.item.truncated"
         assert caller.heard[-2]["response"]["status"] == "cancelled", "what is cut off need not be made any more"
-        await caller.send("response.cancel")
-        assert (await caller.error())["code"] == "response_cancel_not_active"
+        await caller.send("response.cancel")  # as SDKs do, one after the other: no error
         assert await caller.lives()
+        assert "error" not in {event["type"] for event in caller.heard}
         spoken = (await caller.answer("hello"))["output"][0]["id"]
         await caller.send("conversation.item.truncate", item_id=spoken, content_index=0, audio_end_ms=10**9)
         told = await caller.until("conversation.item.truncated", "error")
