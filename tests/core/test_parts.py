@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from antiphon.core import turn
 from antiphon.core.clauses import cut
-from antiphon.core.config import BACKCHANNELS, Turn
+from antiphon.core.config import BACKCHANNELS, UNFINISHED, Turn
 from antiphon.core.conversation import Conversation, estimated_tokens, gist, history
 from antiphon.core.events import Segment
 from antiphon.core.inputs import Word
@@ -28,7 +29,7 @@ from antiphon.core.items import (
 )
 from antiphon.core.meter import Meter
 from antiphon.core.playout import Playout
-from antiphon.core.speech import Clause, grown, heard_text, only_backchannel
+from antiphon.core.speech import Clause, grown, heard_text, only_backchannel, promise
 from antiphon.core.timeline import Timeline
 from antiphon.core.turn import Decision
 from antiphon.core.vad import voiced
@@ -127,6 +128,7 @@ def test_more_audio_never_means_fewer_words(samples: list[int], heard: int, more
 def test_backchannels_are_nothing_but_go_on() -> None:
     assert only_backchannel("Uh-huh.", BACKCHANNELS)
     assert only_backchannel("Yeah, right", BACKCHANNELS)
+    assert only_backchannel("Mm-mm-mm.", BACKCHANNELS)
     assert not only_backchannel("Stop!", BACKCHANNELS)
     assert not only_backchannel("", BACKCHANNELS)
     assert not only_backchannel("yeah yeah yeah yeah yeah", BACKCHANNELS)
@@ -180,14 +182,26 @@ def test_captions_repeat_and_endless_speech_is_cut() -> None:
     assert seen.count(Decision.CUT) == 1
 
 
-@pytest.mark.parametrize(("p", "committed_at"), [(0.9, 0.3), (0.1, 2.0), (None, 0.5)])
-def test_the_turn_detector_chooses_the_wait(p: float | None, committed_at: float) -> None:
+@pytest.mark.parametrize(
+    ("p", "words", "committed_at"),
+    [
+        (0.9, "unknown", 0.3),
+        (0.1, "unknown", 2.0),
+        (None, "unknown", 0.5),
+        (0.9, "more", 2.0),
+        (0.1, "over", 0.3),
+        (0.9, "", 0.5),
+    ],
+)
+def test_voice_and_words_choose_the_wait(p: float | None, words: Any, committed_at: float) -> None:
     rules = Turn(mode="semantic")
     t, _ = turn.voice_on(turn.IDLE, S, rules)
     t, _ = turn.voice_off(t, 2 * S, rules)
     t, decided = turn.reached(t, round(2.2 * S), rules)
     assert Decision.PREDICT in decided
     t = turn.predicted(t, p, rules)
+    if words:
+        t = turn.worded(t, words)
     t, decided = turn.reached(t, round((2 + committed_at) * S) - 512, rules)
     assert Decision.COMMIT not in decided
     t, decided = turn.reached(t, round((2 + committed_at) * S), rules)
@@ -207,6 +221,22 @@ def test_an_unsure_turn_detector_is_asked_again() -> None:
 
 def test_predictions_out_of_season_are_ignored() -> None:
     assert turn.predicted(turn.IDLE, 0.9, Turn(mode="semantic")) is turn.IDLE
+    assert turn.worded(turn.IDLE, "more") is turn.IDLE
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("I would like to book a flight to.", "more"),
+        ("Well, let me think.", "more"),
+        ("My number is four,", "more"),
+        ("How far is it?", "over"),
+        ("Turn off the lights.", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_words_promise_more_or_an_end(text: str, says: str) -> None:
+    assert promise(text, UNFINISHED) == says
 
 
 @given(

@@ -15,6 +15,18 @@ BACKCHANNELS = frozenset(
 )
 """Words that only say "go on". An utterance made of nothing else does not stop the agent."""
 
+UNFINISHED = frozenset(
+    {
+        *("a", "an", "the", "my", "your", "his", "her", "its", "our", "their", "this", "these", "those", "some"),
+        *("to", "of", "for", "with", "in", "on", "at", "from", "by", "about", "into", "than", "as", "like"),
+        *("and", "or", "but", "so", "because", "if", "whether", "that", "which", "when", "while", "who", "whose"),
+        *("is", "are", "am", "was", "were", "be", "i'm", "it's", "i", "um", "uh", "er", "erm", "well"),
+        *("let me think", "let me see", "hold on"),
+    }
+)
+"""Words (and three-word phrases) after which a speaker has more to say. "Well" and "about" may end a sentence, but a
+wait is the smaller mistake."""
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -33,9 +45,11 @@ class Turn:
     speculate: float = 0.2
     """Silence after which transcription, and behind it the answer, starts on trial."""
     wait_complete: float = 0.3
-    """Semantic: the wait when the detector finds the turn complete (probability above 0.5)."""
+    """Semantic: the wait when the detector finds the turn complete (above 0.5), once the words are known."""
     wait_incomplete: float = 2.0
     """Semantic: the longest wait when it does not."""
+    unfinished: frozenset[str] = UNFINISHED
+    """Semantic: last words of a transcript that promise more, whatever the detector heard in the voice."""
     create_response: bool = True
     interrupt_response: bool = True
     confirm: float = 0.4

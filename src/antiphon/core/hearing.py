@@ -11,7 +11,7 @@ from antiphon.core import inputs as inp
 from antiphon.core.conversation import Conversation
 from antiphon.core.effects import Cancel, PredictTurn, Transcribe
 from antiphon.core.items import INPUT_RATE, LIVE, Audio, AudioRef, Item, Message
-from antiphon.core.speech import only_backchannel
+from antiphon.core.speech import only_backchannel, promise
 from antiphon.core.state import VAD_FRAME, Clock, Pending, Piece, Utterance, Want, Work
 from antiphon.core.turn import Decision
 
@@ -205,6 +205,7 @@ def transcribed(w: Work, i: inp.Transcribed | inp.TranscriptionFailed) -> None:
         u = replace(u, pieces=tuple(map(answered, u.pieces)), trial=answered(u.trial) if u.trial else None)
         s.utterance = u
         if u.trial and u.trial.job == i.job:
+            s.turn = turn.worded(s.turn, promise(text or "", s.config.turn.unfinished))
             _judge(w, text or "")
             _speculate(w)
     s.pending = tuple(

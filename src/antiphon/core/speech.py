@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf
+from typing import Literal
 
 from antiphon.core.inputs import Word
 
 _TOKEN = re.compile(r"\S+\s*")
+_HUM = re.compile(r"(?:m+|h?m+|uh|-)+")
 _CLEAN = re.compile(r"[^\w'-]+")
 
 
@@ -65,6 +67,20 @@ def normalised(text: str) -> list[str]:
 
 
 def only_backchannel(text: str, backchannels: frozenset[str]) -> bool:
-    """Whether an utterance says nothing but "go on" ("uh-huh", "yeah, right"); silence says nothing at all."""
+    """Whether an utterance says nothing but "go on" ("uh-huh", "yeah, right", a hum); silence says nothing at all."""
     words = normalised(text)
-    return bool(words) and len(words) <= 4 and all(w in backchannels for w in words)
+    return bool(words) and len(words) <= 4 and all(w in backchannels or _HUM.fullmatch(w) for w in words)
+
+
+def promise(text: str, unfinished: frozenset[str]) -> Literal["over", "more", "unknown"]:
+    """What the words say of the end of a turn: a question is over, "I would like to" has more to come."""
+    words = normalised(text)
+    if not words:
+        return "unknown"
+    if (
+        words[-1] in unfinished
+        or " ".join(words[-3:]) in unfinished
+        or text.rstrip().endswith((",", "...", "\u2026", "-"))
+    ):
+        return "more"
+    return "over" if text.rstrip().endswith("?") else "unknown"

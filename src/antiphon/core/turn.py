@@ -62,6 +62,8 @@ class TurnState:
     settled: bool = False
     wait: float | None = None
     """Seconds the pause may last, once the turn detector has spoken."""
+    words: Literal["", "over", "more", "unknown"] = ""
+    """What the transcript says of the end; empty until there is one."""
 
 
 IDLE = TurnState()
@@ -88,7 +90,7 @@ def voice_on(t: TurnState, sample: int, rules: Turn) -> tuple[TurnState, Decisio
         return fresh, (*decided, Decision.SOUND)
     again = replace(t, speaking=True, run=sample)
     if t.phase == "pause":
-        again = replace(again, phase="speech", predictions=0, speculated=False, settled=False, wait=None)
+        again = replace(again, phase="speech", predictions=0, speculated=False, settled=False, wait=None, words="")
         return again, (*decided, Decision.RESUMED)
     return again, decided
 
@@ -111,6 +113,11 @@ def predicted(t: TurnState, probability: float | None, rules: Turn) -> TurnState
     if probability is None:
         return replace(t, wait=rules.silence)
     return replace(t, wait=rules.wait_complete if probability > 0.5 else rules.wait_incomplete)
+
+
+def worded(t: TurnState, words: Literal["over", "more", "unknown"]) -> TurnState:
+    """The transcript of the speech before the pause is known."""
+    return replace(t, words=words) if t.phase == "pause" else t
 
 
 def reached(t: TurnState, sample: int, rules: Turn) -> tuple[TurnState, Decisions]:
@@ -162,9 +169,15 @@ def _while_silent(t: TurnState, silent: float, rules: Turn) -> tuple[TurnState, 
 
 
 def _wait(t: TurnState, rules: Turn) -> float:
-    if rules.mode == "semantic":
-        return t.wait if t.wait is not None else rules.wait_incomplete
-    return rules.silence
+    """Voice and words together: an unfinished phrase outweighs a falling voice, a question a level one."""
+    if rules.mode != "semantic":
+        return rules.silence
+    if t.words == "more":
+        return rules.wait_incomplete
+    wait = t.wait if t.wait is not None else rules.wait_incomplete
+    if t.words == "":
+        return max(wait, rules.silence)  # an answer needs the words anyway
+    return min(wait, rules.wait_complete) if t.words == "over" else wait
 
 
 def over_at(t: TurnState, rules: Turn) -> int | None:
