@@ -153,11 +153,16 @@ def test_mcp_items() -> None:
         "server_label": "s",
         "name": "n",
         "arguments": "{}",
+        "output": None,
         "approval_request_id": "r",
         "error": {"type": "tool_execution_error", "message": "it broke"},
     }
     protocol = '{"type":"protocol_error","code":1,"message":"x"}'
     assert item_view(McpCall("c", "s", "n", "{}", error=protocol), GA)["error"]["code"] == 1
+    own = '{"type":"grumpy","message":"x"}'  # a tool's own words, which only look like an error object
+    shown = item_view(McpCall("c", "s", "n", "{}", error=own), GA)["error"]
+    assert shown == {"type": "tool_execution_error", "message": own}
+    assert item_view(McpListTools("l", "s", error="gone"), GA)["error"] == "gone"
     listed = item_view(McpListTools("l", "s", ('{"name":"n","input_schema":{}}',)), GA)
     assert listed["tools"] == [{"name": "n", "input_schema": {}}]
     assert "reason" not in item_view(McpApprovalResponse("a", "r", False), GA)

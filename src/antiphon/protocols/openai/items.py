@@ -242,11 +242,10 @@ def _mcp_view(item: McpListTools | McpCall | McpApprovalRequest | McpApprovalRes
                 "server_label": item.server_label,
                 "name": item.name,
                 "arguments": item.arguments,
+                "output": item.output,  # null until there is one: the JavaScript Agents SDK ends its process without
             }
             if item.approval_request_id is not None:
                 shown["approval_request_id"] = item.approval_request_id
-            if item.output is not None:
-                shown["output"] = item.output
             if item.error is not None:
                 shown["error"] = _mcp_error(item.error)
             return shown
