@@ -18,16 +18,40 @@ SEEDS = (
     b'{"type":"response.create","response":{"metadata":{"a":"b"},"input":[]},"event_id":"e"}',
 )
 
+TOKENS = (
+    *("type", "event_id", "session", "item", "audio", "input", "output", "format", "turn_detection", "content", "role"),
+    *("realtime", "transcription", "server_vad", "semantic_vad", "function", "mcp", "message", "function_call", "user"),
+    *("session.update", "conversation.item.create", "response.create", "input_audio_buffer.append", "item_reference"),
+    *(
+        "tools",
+        "tool_choice",
+        "truncation",
+        "prompt",
+        "instructions",
+        "metadata",
+        "speed",
+        "rate",
+        "voice",
+        "id",
+        "null",
+    ),
+)
+
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this platform")
 def test_the_parser_refuses_by_wire_errors_only(tmp_path: Path) -> None:
     runs = os.environ.get("ANTIPHON_FUZZ_RUNS", "2000000")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
     for n, seed in enumerate(SEEDS):
-        (tmp_path / f"seed{n}").write_bytes(seed)
+        (corpus / f"seed{n}").write_bytes(seed)
+    words = tmp_path / "words"  # msgspec is compiled and tells no coverage, so the fuzzer is told its words
+    words.write_text("".join(f'"\\"{token}\\""\n' for token in TOKENS))
+    target = Path(__file__).with_name("parser.py")
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("parser.py")), str(tmp_path), f"-runs={runs}", "-max_len=4096"],
+        [sys.executable, str(target), str(corpus), f"-runs={runs}", "-max_len=4096", f"-dict={words}"],
         check=False,
         capture_output=True,
         text=True,
