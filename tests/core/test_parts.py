@@ -307,7 +307,14 @@ def test_the_oldest_go_first_and_never_a_lone_output() -> None:
     )
     assert [i.id for i in history(items, tokens=60)] == ["3", "4"]
     assert [i.id for i in history(items, tokens=1000)] == ["1", "2", "3", "4"]
-    assert [i.id for i in history(items, tokens=60, retention=0.1)] == ["4"]
+    assert [i.id for i in history(items[2:], tokens=20, retention=0.1)] == ["4"]
+
+
+def test_a_history_that_was_cut_grows_again_before_the_next_cut() -> None:
+    items = [Message(str(n), "user", (Text("x" * 24),)) for n in range(1, 13)]  # ten tokens each
+    kept = [[i.id for i in history(items[:n], tokens=50, retention=0.6)] for n in range(5, 13)]
+    assert [k[0] for k in kept] == ["1", "4", "4", "4", "7", "7", "7", "10"]
+    assert [len(k) for k in kept] == [5, 3, 4, 5, 3, 4, 5, 3]
 
 
 def test_estimates_count_pictures_and_everything_else() -> None:

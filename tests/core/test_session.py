@@ -225,11 +225,11 @@ def test_truncate_keeps_the_words_heard_and_clamps() -> None:
     c = Call(playout="client")
     playing_out(c)
     item_id = c.told(ev.OutputItemAdded)[0].item.id
-    c.do(inp.TruncateItem, 5.0, item_id=item_id, content_index=0, audio_end_ms=1500)
-    assert texts(c, "assistant") == ["It"]
-    c.do(inp.TruncateItem, 5.1, item_id=item_id, content_index=0, audio_end_ms=90_000)
-    assert [t.audio_end_ms for t in c.told(ev.ItemTruncated)] == [1500, 4200]
+    c.do(inp.TruncateItem, 5.0, item_id=item_id, content_index=0, audio_end_ms=90_000)
     assert texts(c, "assistant") == ["It rains. Take a coat."]
+    c.do(inp.TruncateItem, 5.1, item_id=item_id, content_index=0, audio_end_ms=1500)
+    assert [t.audio_end_ms for t in c.told(ev.ItemTruncated)] == [4200, 1500]
+    assert texts(c, "assistant") == ["It"]
     for fields in ({"content_index": 1, "audio_end_ms": 5}, {"content_index": 0, "audio_end_ms": -5}):
         c.do(inp.TruncateItem, 5.2, item_id=item_id, **fields)
     user = c.watch.state.conversation.items[0].id
@@ -465,6 +465,16 @@ def test_an_id_is_given_once() -> None:
     for at in (1.0, 1.1):
         c.do(inp.AddItem, at, item=Message("mine", "user", (Text("Hi."),)))
     assert codes(c) == ["item_create_duplicate_id"]
+
+
+def test_what_a_client_cut_is_not_given_back() -> None:
+    c = Call(playout="client")
+    playing_out(c)
+    c.do(inp.Tick, 90.0)
+    item = c.told(ev.OutputItemDone)[-1].item.id
+    for ms in (100, 60_000):
+        c.do(inp.TruncateItem, 91.0, item_id=item, content_index=0, audio_end_ms=ms)
+    assert [t.audio_end_ms for t in c.told(ev.ItemTruncated)] == [100, 100]
 
 
 def context(*clips: str) -> tuple[Message, ...]:

@@ -412,8 +412,9 @@ def truncate(w: Work, item: Message, audio_end_ms: int) -> int:
     r = s.active
     running = r.message if r and r.message and r.message.item.id == item.id else None
     clauses = running.clauses if running else s.spoken.get(item.id, ())
-    total = clauses[-1].start + clauses[-1].samples if clauses else 0
-    samples = min(audio_end_ms * OUTPUT_RATE // 1000, total)
+    made = clauses[-1].start + clauses[-1].samples if clauses else 0
+    left = min((p.ref.end for p in item.content if isinstance(p, Audio) and p.ref.clip != LIVE), default=made)
+    samples = min(audio_end_ms * OUTPUT_RATE // 1000, made, left)  # what was cut before is not given back
     heard = heard_text(clauses, samples)
     content = tuple(
         Audio(AudioRef(p.ref.clip, 0, samples), heard) if isinstance(p, Audio) and p.ref.clip != LIVE else p

@@ -8,6 +8,7 @@ from typing import assert_never
 from antiphon.core import answering, hearing, response, turn
 from antiphon.core import events as ev
 from antiphon.core import inputs as inp
+from antiphon.core.config import Config
 from antiphon.core.conversation import ROOT
 from antiphon.core.effects import RunTool
 from antiphon.core.items import (
@@ -67,14 +68,21 @@ def _unknown_item(w: Work, c: inp.Command, item_id: str, code: str, param: str =
     _reject(w, c, code, f"Item with id {item_id!r} does not exist in the conversation.", param)
 
 
+_VOICE_LOCKED = "Cannot update a conversation's voice if assistant audio is present."
+
+
+def _locked(w: Work, config: Config) -> bool:
+    """Whether the configuration wants another voice than the one that was heard."""
+    return w.s.config.lock_voice and w.s.voice_used and config.voice != w.s.config.voice
+
+
 # --- configuration ----------------------------------------------------------------------------------------------------
 
 
 def _configure(w: Work, c: inp.Configure) -> None:
     s = w.s
-    if s.config.lock_voice and s.voice_used and c.config.voice != s.config.voice:
-        message = "Cannot update a conversation's voice if assistant audio is present."
-        return _reject(w, c, "cannot_update_voice", message, "session.voice")
+    if _locked(w, c.config):
+        return _reject(w, c, "cannot_update_voice", _VOICE_LOCKED, "session.voice")
     was, s.config = s.config, c.config
     if c.config.turn.mode == "manual" and was.turn.mode != "manual":
         hearing.reset(w, "cleared")
@@ -192,6 +200,8 @@ def _create(w: Work, c: inp.CreateResponse) -> None:
     s = w.s
     if not s.config.respond:
         return _reject(w, c, "invalid_event", "A transcription session cannot create responses.")
+    if c.config is not None and _locked(w, c.config):
+        return _reject(w, c, "cannot_update_voice", _VOICE_LOCKED, "response.voice")
     wanted = Want(c.config, True, c.context, c.metadata, c.say)
     if c.out_of_band:
         s.aside_wants = (*s.aside_wants, _with_pieces(w, wanted))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -87,14 +88,19 @@ def gist(items: Iterable[Item]) -> tuple[object, ...]:
 
 
 def _newest(items: list[Item], tokens: int, retention: float) -> tuple[Item, ...]:
-    if sum(map(estimated_tokens, items)) <= tokens:
-        return tuple(items)
-    budget = tokens * retention
-    kept = list(items)
-    while len(kept) > 1 and sum(map(estimated_tokens, kept)) > budget:
-        kept.pop(0)
-        while kept and isinstance(kept[0], FunctionCallOutput):
-            kept.pop(0)  # never an output without its call
+    """The items as they would be had they been cut as they came: what was cut once leaves room to grow again, so that
+    the history's beginning stays the same for a while, and an LLM's cache of it is of use."""
+    kept: deque[Item] = deque()
+    held = 0
+    for item in items:
+        kept.append(item)
+        held += estimated_tokens(item)
+        if held <= tokens:
+            continue
+        while len(kept) > 1 and held > tokens * retention:
+            held -= estimated_tokens(kept.popleft())
+            while kept and isinstance(kept[0], FunctionCallOutput):
+                held -= estimated_tokens(kept.popleft())  # never an output without its call
     return tuple(kept)
 
 

@@ -344,9 +344,22 @@ async def test_voice_is_locked_once_it_was_heard() -> None:
     update = {"type": "realtime", "audio": {"output": {"voice": "verse"}}}
     refused = error_of(rig.send("session.update", session=update, event_id="v"))
     assert (refused["code"], refused["event_id"]) == ("cannot_update_voice", "v")
+    assert refused["param"] == "session.audio.output.voice"
+    other = {"audio": {"output": {"voice": "verse"}}}
+    refused = error_of(rig.send("response.create", response=other, event_id="r"))
+    assert (refused["code"], refused["param"]) == ("cannot_update_voice", "response.audio.output.voice")
     kept = rig.send("session.update", session={"type": "realtime", "instructions": "Be kind."})
     assert kept[0]["session"]["audio"]["output"]["voice"] == rig.settings.voice
     assert kept[0]["session"]["instructions"] == "Be kind."
+
+
+async def test_voice_is_locked_in_beta_under_its_name_there() -> None:
+    rig = await Rig(beta=True).open()
+    rig.send("response.create")
+    rig.generated("Hi there.")
+    rig.spoken()
+    assert error_of(rig.send("session.update", session={"voice": "verse"}))["param"] == "session.voice"
+    assert error_of(rig.send("response.create", response={"voice": "verse"}))["param"] == "response.voice"
 
 
 async def test_failed_answer_ends_as_failed_and_the_session_lives() -> None:

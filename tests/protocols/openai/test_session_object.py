@@ -98,7 +98,6 @@ def test_null_clears_and_empty_clears() -> None:
         instructions="A",
         tools=[{"type": "function", "name": "f"}],
         max_output_tokens=10,
-        tracing="auto",
         audio={"input": {"transcription": {"model": "w"}}, "output": {"voice": "verse"}},
     )
     cleared = ga(
@@ -106,11 +105,10 @@ def test_null_clears_and_empty_clears() -> None:
         instructions=None,
         tools=[],
         max_output_tokens=None,
-        tracing=None,
         audio={"input": {"transcription": None, "turn_detection": None}, "output": {"voice": None}},
     )
     assert cleared.instructions is None
-    assert (cleared.tools, cleared.max_output_tokens, cleared.tracing) == ((), None, None)
+    assert (cleared.tools, cleared.max_output_tokens) == ((), None)
     assert (cleared.transcription, cleared.turn_detection, cleared.voice) == (None, None, "alloy")
     assert ga(full, instructions="").instructions == ""
 
@@ -231,6 +229,20 @@ def test_config_of_the_turn() -> None:
     }
     assert {e: t.wait_incomplete for e, t in waits.items()} == {"low": 8.0, "medium": 4.0, "auto": 4.0, "high": 2.0}
     assert all(t.mode == "semantic" for t in waits.values())
+
+
+def test_fields_of_the_other_kind_of_turn_detection_do_not_count() -> None:
+    strange = {"type": "semantic_vad", "idle_timeout_ms": 6000, "silence_duration_ms": 9000, "threshold": 1.0}
+    plain = config_of(heard(turn_detection={"type": "semantic_vad"}), SETTINGS).turn
+    assert config_of(heard(turn_detection=strange), SETTINGS).turn == plain
+    assert plain.idle is None
+
+
+def test_tracing_once_on_stays_as_it_is() -> None:
+    session = ga(tracing="auto")
+    for other in ({"workflow_name": "w"}, None, "auto"):
+        data = msgspec.json.encode({"type": "realtime", "tracing": other})
+        assert merge_ga(session, data, SETTINGS).tracing == "auto"
 
 
 def test_config_of_the_rest() -> None:

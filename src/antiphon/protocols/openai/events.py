@@ -28,6 +28,9 @@ _REASONS = {
 }
 """Strict clients refuse any other reason with the status; a response that ended for another one has failed."""
 
+_GA_PARAMS = {"session.voice": "session.audio.output.voice", "response.voice": "response.audio.output.voice"}
+"""Fields that the core names as beta does."""
+
 _INPUT_PER_MS = 16
 """Samples of the input clock per millisecond."""
 
@@ -122,7 +125,8 @@ class Translator:
     # --- the user's side ----------------------------------------------------------------------------------------------
 
     def _rejected(self, e: ev.Rejected) -> list[Wire]:
-        return [error_event(WireError(e.code, e.message, e.param, e.command_id))]
+        param = e.param if self._dialect.beta or e.param is None else _GA_PARAMS.get(e.param, e.param)
+        return [error_event(WireError(e.code, e.message, param, e.command_id))]
 
     def _speech_started(self, e: ev.SpeechStarted) -> list[Wire]:
         return [

@@ -190,6 +190,13 @@ def _turn(detection: TurnDetection | None, settings: RealtimeSettings) -> Turn:
         return Turn(
             mode="manual", confirm=0.0, merge=False, keep_empty=True, backchannels=frozenset(), create_response=False
         )
+    if detection.type == "semantic_vad":  # what clients send of the other kind does not count
+        detection = TurnDetection(
+            type="semantic_vad",
+            eagerness=detection.eagerness,
+            create_response=detection.create_response,
+            interrupt_response=detection.interrupt_response,
+        )
     prefix = detection.prefix_padding_ms
     silence = 0.5 if detection.silence_duration_ms is None else detection.silence_duration_ms / 1000
     return Turn(

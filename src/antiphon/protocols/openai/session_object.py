@@ -319,7 +319,8 @@ def choice_name(choice: ToolChoice) -> str:
 
 
 def _tracing(value: Any, current: Any) -> Any:
-    return current if value is UNSET else value
+    """Tracing that is on stays as it is (section 4.1); both Agents SDKs ask again, and must not fail by it."""
+    return value if current is None and value is not UNSET else current
 
 
 def _transcription(
