@@ -477,6 +477,17 @@ def test_what_a_client_cut_is_not_given_back() -> None:
     assert [t.audio_end_ms for t in c.told(ev.ItemTruncated)] == [100, 100]
 
 
+def test_going_on_in_a_pause_takes_back_what_the_pause_asked_for() -> None:
+    c = Call(playout="client", turn=Turn(mode="semantic"))
+    c.speak(1.0, 2.0)
+    asked = c.do(inp.AudioReached, 2.2, sample=int(2.2 * S))
+    [guess] = [e.job for e in asked if isinstance(e, fx.PredictTurn)]
+    [words] = [e.job for e in asked if isinstance(e, fx.Transcribe)]
+    c.do(inp.Transcribed, 2.25, job=words, text="So I thought")
+    effects = c.do(inp.VoiceOn, 2.3, sample=int(2.3 * S))
+    assert fx.Cancel(guess) in effects and fx.Cancel(words) not in effects
+
+
 def context(*clips: str) -> tuple[Message, ...]:
     return tuple(Message("", "user", (Text("Listen:"), Audio(AudioRef(name, 0, S)))) for name in clips)
 
