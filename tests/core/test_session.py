@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -486,6 +487,15 @@ def test_going_on_in_a_pause_takes_back_what_the_pause_asked_for() -> None:
     c.do(inp.Transcribed, 2.25, job=words, text="So I thought")
     effects = c.do(inp.VoiceOn, 2.3, sample=int(2.3 * S))
     assert fx.Cancel(guess) in effects and fx.Cancel(words) not in effects
+
+
+def test_an_answer_may_not_be_in_another_voice_once_one_was_heard() -> None:
+    c = Call(playout="client", lock_voice=True, voice="a")
+    playing_out(c)
+    for voice in ("b", "a"):
+        c.do(inp.CreateResponse, 90.0, config=replace(c.watch.config, voice=voice))
+    assert codes(c) == ["cannot_update_voice"]
+    assert len(c.told(ev.ResponseStarted)) == 2
 
 
 def context(*clips: str) -> tuple[Message, ...]:
