@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from antiphon.cli.options import ConfigOption
+from antiphon.cli.options import DEFAULT_PROJECT, ConfigOption, with_store
 
 if TYPE_CHECKING:
     from antiphon.platform.keys import ServiceKeys
@@ -24,28 +23,18 @@ app = typer.Typer(
 )
 
 ProjectOption = Annotated[str, typer.Option("--project", help="Identifier of the project that the key belongs to.")]
-_DEFAULT_PROJECT = "proj_default"
 
 
 def _with_keys(config: ConfigOption, work: Callable[[ServiceKeys], Awaitable[T]]) -> T:
-    """Open the store that the settings name, and do `work` with its keys."""
     from antiphon.platform.keys import ServiceKeys
-    from antiphon.platform.store import Store
-    from antiphon.server.settings_sources import load_settings
 
-    settings = load_settings(config)
-
-    async def run() -> T:
-        async with await Store.open(settings.data.resolved_database_url) as store:
-            return await work(ServiceKeys(store))
-
-    return asyncio.run(run())
+    return with_store(config, lambda store: work(ServiceKeys(store)))
 
 
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What to call the key.")],
-    project: ProjectOption = _DEFAULT_PROJECT,
+    project: ProjectOption = DEFAULT_PROJECT,
     config: ConfigOption = None,
 ) -> None:
     """Make a key. It is printed this once and stored only as a hash."""
@@ -55,7 +44,7 @@ def create(
 
 
 @app.command("list")
-def list_(project: ProjectOption = _DEFAULT_PROJECT, config: ConfigOption = None) -> None:
+def list_(project: ProjectOption = DEFAULT_PROJECT, config: ConfigOption = None) -> None:
     """List a project's keys, the oldest first."""
     records = _with_keys(config, lambda keys: keys.list(project))
     row = "{:<29} {:<12} {:<17} {:<17} {:<17} {}".format
@@ -76,7 +65,7 @@ def list_(project: ProjectOption = _DEFAULT_PROJECT, config: ConfigOption = None
 @app.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(help="Identifier of the key, as 'keys list' shows it.")],
-    project: ProjectOption = _DEFAULT_PROJECT,
+    project: ProjectOption = DEFAULT_PROJECT,
     config: ConfigOption = None,
 ) -> None:
     """Revoke a key; running servers refuse it within seconds."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from antiphon.cli.options import ConfigOption
+from antiphon.cli.options import DEFAULT_PROJECT, ConfigOption, with_store
 from antiphon.errors import InputFileError, UsageError
 
 if TYPE_CHECKING:
@@ -27,23 +26,13 @@ app = typer.Typer(
 
 ProjectOption = Annotated[str, typer.Option("--project", help="Identifier of the project that the prompt belongs to.")]
 VersionOption = Annotated[str | None, typer.Option("--version", help="Which version.")]
-_DEFAULT_PROJECT = "proj_default"
 _SHOWN = 60
 
 
 def _with_prompts(config: ConfigOption, work: Callable[[Prompts], Awaitable[T]]) -> T:
-    """Open the store that the settings name, and do `work` with its prompts."""
     from antiphon.platform.prompts import Prompts
-    from antiphon.platform.store import Store
-    from antiphon.server.settings_sources import load_settings
 
-    settings = load_settings(config)
-
-    async def run() -> T:
-        async with await Store.open(settings.data.resolved_database_url) as store:
-            return await work(Prompts(store))
-
-    return asyncio.run(run())
+    return with_store(config, lambda store: work(Prompts(store)))
 
 
 @app.command()
@@ -51,7 +40,7 @@ def create(
     file: Annotated[str, typer.Argument(help="File of the instructions, UTF-8; - reads standard input.")],
     id: Annotated[str | None, typer.Option("--id", help="A prompt to add a version to, such as pmpt_greeter.")] = None,
     voice: Annotated[str | None, typer.Option("--voice", help="The voice that goes with it.")] = None,
-    project: ProjectOption = _DEFAULT_PROJECT,
+    project: ProjectOption = DEFAULT_PROJECT,
     config: ConfigOption = None,
 ) -> None:
     """Write a prompt, or the next version of one. {{name}} in its text stands for a variable."""
@@ -62,7 +51,7 @@ def create(
 
 
 @app.command("list")
-def list_(project: ProjectOption = _DEFAULT_PROJECT, config: ConfigOption = None) -> None:
+def list_(project: ProjectOption = DEFAULT_PROJECT, config: ConfigOption = None) -> None:
     """List a project's prompts in all versions."""
     found = _with_prompts(config, lambda prompts: prompts.list(project))
     row = "{:<30} {:<8} {:<17} {:<12} {}".format
@@ -78,7 +67,7 @@ def list_(project: ProjectOption = _DEFAULT_PROJECT, config: ConfigOption = None
 def show(
     prompt_id: Annotated[str, typer.Argument(help="Identifier of the prompt, as 'prompts list' shows it.")],
     version: VersionOption = None,
-    project: ProjectOption = _DEFAULT_PROJECT,
+    project: ProjectOption = DEFAULT_PROJECT,
     config: ConfigOption = None,
 ) -> None:
     """Print a prompt's instructions, of its newest version unless one is named."""
@@ -93,7 +82,7 @@ def show(
 def delete(
     prompt_id: Annotated[str, typer.Argument(help="Identifier of the prompt, as 'prompts list' shows it.")],
     version: VersionOption = None,
-    project: ProjectOption = _DEFAULT_PROJECT,
+    project: ProjectOption = DEFAULT_PROJECT,
     config: ConfigOption = None,
 ) -> None:
     """Delete a version of a prompt, or the whole prompt; running sessions keep what they have."""
