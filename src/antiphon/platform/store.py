@@ -143,7 +143,7 @@ def _create_engine(url: str) -> AsyncEngine:
         if parsed.get_backend_name() != "sqlite":
             return create_async_engine(parsed, pool_pre_ping=True)
         if parsed.database and parsed.database != ":memory:":
-            # Keys' hashes and recordings live there: nobody else's business.
+            # Keys' hashes live there: nobody else's business.
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         engine = create_async_engine(parsed)
     except NoSuchModuleError as error:

@@ -113,7 +113,7 @@ class DataSettings(_Section):
 
     data_dir: UserPath = Field(
         default_factory=lambda: platformdirs.user_data_path("antiphon", appauthor=False),
-        description="Directory of the database and of recordings. Default: the user's data directory.",
+        description="Directory of the database. Default: the user's data directory.",
     )
     database_url: str | None = Field(
         None,
