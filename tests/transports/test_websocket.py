@@ -390,8 +390,9 @@ async def test_an_answer_to_a_ping_or_any_other_frame_keeps_a_peer_alive(serve: 
             client.send(PONG)
             client.send(PING, b"are you there")
             assert await client.receive() == (PONG, b"are you there")
-        assert endpoint.ends == []
+        assert endpoint.ends == [] and told == []
         client.drop()
+    assert told == [wire.dropped]
 
 
 async def test_a_peer_that_never_answers_our_close_is_cut_off(serve: Serve) -> None:
@@ -440,7 +441,8 @@ async def _narrow(server: Server) -> Raw:
 
 
 async def test_a_slow_reader_loses_the_oldest_audio_and_no_control(serve: Serve) -> None:
-    async with serve(audio_backlog=1_000_000) as server:
+    told: list[int] = []
+    async with serve(audio_backlog=1_000_000, dropped=told.append) as server:
         client = await _narrow(server)
         endpoint = server.endpoints[0]
         await endpoint.opened.wait()

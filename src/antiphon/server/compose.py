@@ -44,7 +44,6 @@ def compose(settings: Settings) -> Composition:
     """Put the server together; nothing starts before the application does."""
     realtime = realtime_settings(settings)
     table: dict[str, Factory] = {}  # filled once the services run; the transport reads it at each handshake
-    websocket = websocket_protocol(table, WebSocketSettings(max_message_bytes=settings.limits.max_message_bytes))
 
     @asynccontextmanager
     async def conversations(app: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +71,11 @@ def compose(settings: Settings) -> Composition:
         secrets=lambda request: request.app.state.secrets,
         settings=realtime,
     )
-    return Composition(create_app(settings, services=[conversations], routers=[router(rest)]), websocket)
+    app = create_app(settings, services=[conversations], routers=[router(rest)])
+    limits = WebSocketSettings(
+        max_message_bytes=settings.limits.max_message_bytes, dropped=app.state.metrics.audio_dropped.inc
+    )
+    return Composition(app, websocket_protocol(table, limits))
 
 
 def _limits(settings: Settings) -> Limits:

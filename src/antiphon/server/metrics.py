@@ -77,6 +77,7 @@ class Metrics:
         turn_seconds: Latencies of spoken turns by stage: end_of_turn, stt, llm, tts, voice_to_voice.
         failures: What failed behind sessions that lived on, by stage.
         interruptions: Answers that were cut short by speech.
+        audio_dropped: Audio messages that slow readers missed.
     """
 
     def __init__(self) -> None:
@@ -104,6 +105,9 @@ class Metrics:
         )
         self.failures = Counter(
             "antiphon_failures", "Failures that sessions survived, by stage.", ["stage"], registry=registry
+        )
+        self.audio_dropped = Counter(
+            "antiphon_audio_messages_dropped", "Audio messages that slow readers missed.", registry=registry
         )
         self.interruptions = Counter("antiphon_interruptions", "Answers cut short by speech.", registry=registry)
 

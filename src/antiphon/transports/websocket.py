@@ -85,6 +85,8 @@ class WebSocketSettings:
     """Values of ``Origin`` that may connect; None lets everyone, and clients that are no browser send none."""
     sweep_period: float = 1.0
     """How late a ping or a deadline may be."""
+    dropped: Callable[[int], None] | None = None
+    """Told at the end of a connection how many audio messages its reader was too slow for, if any."""
 
 
 class WebSocketServerProtocol(asyncio.Protocol):
@@ -153,6 +155,8 @@ class WebSocketServerProtocol(asyncio.Protocol):
             return
         self._connections.discard(self)
         self.sweeper.discard(self)
+        if self._backlog.dropped and self.settings.dropped is not None:
+            self.settings.dropped(self._backlog.dropped)
         self._backlog.clear()
         self._end(1006, "connection lost" if exc is None else f"connection lost: {exc}")
 
