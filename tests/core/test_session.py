@@ -417,8 +417,12 @@ def test_an_answer_asked_for_but_not_begun_can_be_cancelled() -> None:
     c.do(inp.CommitAudio, 1.0, end=S)
     c.do(inp.CreateResponse, 1.0)
     c.do(inp.CancelResponse, 1.1)
-    c.do(inp.Transcribed, 1.2, job="stt", text="Never mind")
-    assert c.told(ev.ResponseStarted) == [] and codes(c) == []
+    assert [(d.response.status, d.response.reason) for d in c.told(ev.ResponseDone)] == [
+        ("cancelled", "client_cancelled")
+    ]
+    effects = c.do(inp.Transcribed, 1.2, job="stt", text="Never mind")
+    assert not any(isinstance(e, fx.Generate) for e in effects)
+    assert len(c.told(ev.ResponseStarted)) == 1 and codes(c) == []
 
 
 def test_audio_in_an_item_is_transcribed_and_survives_its_deletion() -> None:

@@ -42,6 +42,17 @@ def unwant(w: Work) -> None:
         w.s.wanted = None
 
 
+def withdraw(w: Work, wanted: Want) -> None:
+    """A client took back, before it began, the answer that it asked for: told as cancelled, so that nobody waits."""
+    unwant(w)
+    config = wanted.config or w.s.config
+    r = Response(
+        id=w.new_id("resp"), config=config, job="", asked_at=w.at, in_conversation=True, metadata=wanted.metadata
+    )
+    w.emit(ev.ResponseStarted(r.view()))
+    publish(w, *responses.cancel(r, "client_cancelled", None))
+
+
 def unwant_all(w: Work) -> None:
     """Nothing that did not begin is wanted any more, out of band or not."""
     unwant(w)

@@ -237,7 +237,7 @@ def _cancel(w: Work, c: inp.CancelResponse) -> None:
     r = s.active if c.response_id is None else named
     if r is None:
         if c.response_id is None and s.wanted and s.wanted.explicit:
-            answering.unwant(w)  # asked for, not begun: nothing was told of it yet
+            answering.withdraw(w, s.wanted)
             return None
         return _reject(w, c, "response_cancel_not_active", "Cancellation failed: no active response found")
     r, effects = response.cancel(r, "client_cancelled", r.audio_samples)
