@@ -19,7 +19,8 @@ run: $(RUN_STAMP)
 
 test: $(DEV_STAMP)
 	$(BIN)/antiphon models fetch
-	$(BIN)/python -m pytest $(if $(LONG),,-m "not long") -rs
+	$(BIN)/python -m pytest tests/core --cov=antiphon.core --cov-branch --cov-fail-under=100 --cov-report=term:skip-covered
+	$(BIN)/python -m pytest --ignore=tests/core $(if $(LONG),,-m "not long") -rs
 
 check: $(DEV_STAMP)
 	$(BIN)/ruff format --check src tests bench

@@ -238,6 +238,8 @@ async def test_sigterm_in_mid_call_ends_it_within_the_bound_with_1001(tmp_path: 
             created = [event for event in caller.heard if event["type"] == "response.created"]
             done = [event for event in caller.heard if event["type"] == "response.done"]
             assert len(created) == len(done) == 1
+            errors = [event["error"]["code"] for event in caller.heard if event["type"] == "error"]
+            assert errors == ["server_shutting_down"]
         assert await asyncio.to_thread(target.process.wait, 10) == 0
         with pytest.raises(ConnectionRefusedError):
             await connect(target.ws, proxy=None)

@@ -202,6 +202,9 @@ class RealtimeEndpoint:
         if reason == "max_duration":
             message = f"Your session hit the maximum duration of {record.seconds / 60:.3g} minutes."
             self._outbox.send(error_event(WireError("session_expired", message)))
+        elif reason == "draining":
+            message = "The server is shutting down. Connect again to go on with another."
+            self._outbox.send(error_event(WireError("server_shutting_down", message, type="server_error")))
         elif reason == "vad_failed":
             message = "The server cannot hear any more: its voice detector failed."
             self._outbox.send(error_event(WireError("server_error", message, type="server_error")))
