@@ -690,3 +690,72 @@ def test_errors_carry_the_command_they_answer(kind: type, given: dict[str, Any])
     (rejected,) = c.told(ev.Rejected)
     assert rejected.command_id == "event_7"
     assert rejected.code and rejected.message
+
+
+# --- plain paths that the other stories pass by -----------------------------------------------------------------------
+
+
+def test_a_spoken_answer_that_no_turn_asked_for_has_no_latencies() -> None:
+    c = Call(playout="server", max_seconds=None)
+    c.do(inp.CreateResponse, 1.0)
+    c.do(inp.TextGenerated, 1.1, job="llm", delta="Welcome. ")
+    c.do(inp.Synthesized, 1.2, job="tts", samples=480)
+    assert len(c.told(ev.PlayoutStarted)) == 1
+    assert c.told(ev.TurnMetrics) == []
+    assert c.watch.state.deadline is None
+
+
+@pytest.mark.parametrize(("reason", "told"), [("length", "max_output_tokens"), ("content_filter", "content_filter")])
+def test_an_answer_cut_by_its_llm_is_incomplete(reason: Any, told: str) -> None:
+    c = Call(playout="client", modality="text")
+    c.do(inp.CreateResponse, 1.0)
+    c.do(inp.TextGenerated, 1.1, job="llm", delta="Once upon a")
+    c.do(inp.GenerationDone, 1.2, job="llm", reason=reason)
+    (done,) = c.told(ev.ResponseDone)
+    assert (done.response.status, done.response.reason) == ("incomplete", told)
+    assert texts(c, "assistant") == ["Once upon a"]
+
+
+def test_a_written_answer_completes() -> None:
+    c = Call(playout="client", modality="text")
+    c.do(inp.CreateResponse, 1.0)
+    c.do(inp.TextGenerated, 1.1, job="llm", delta="Written.")
+    c.do(inp.GenerationDone, 1.2, job="llm")
+    assert [p.text for p in c.told(ev.PartDone)] == ["Written."]
+
+
+def test_items_are_retrieved_and_stray_outputs_refused() -> None:
+    c = Call(playout="client")
+    c.do(inp.AddItem, 1.0, item=Message("mine", "user", (Text("Hi"),)))
+    c.do(inp.RetrieveItem, 1.1, item_id="mine", command_id="e1")
+    assert [(r.item.id, r.command_id) for r in c.told(ev.ItemRetrieved)] == [("mine", "e1")]
+    c.do(inp.AddItem, 1.2, item=FunctionCallOutput("", "call_none", "{}"))
+    c.do(inp.AddItem, 1.3, item=Message("mine", "user"))
+    assert codes(c) == ["invalid_tool_call_id", "item_create_duplicate_id"]
+
+
+def test_push_to_talk_chosen_in_mid_speech_forgets_the_turn_and_idle_times_start_anew() -> None:
+    c = Call(playout="client")
+    c.do(inp.VoiceOn, 1.0, sample=S)
+    c.hear_until(1.5)
+    c.do(inp.Configure, 1.6, config=Config(turn=Turn(mode="manual")))
+    assert [d.reason for d in c.told(ev.TurnDropped)] == ["cleared"]
+    c.do(inp.Configure, 5.0, config=Config(turn=Turn(idle=5.0)))
+    assert c.watch.state.deadline == 10.0
+
+
+def test_a_turn_that_asks_for_no_answer_begins_none_on_trial() -> None:
+    c = Call(playout="client", turn=Turn(create_response=False))
+    c.speak(1.0, 2.0)
+    c.hear_until(2.2)
+    c.do(inp.Transcribed, 2.3, job="stt", text="Just a note.")
+    assert c.watch.state.trial is None
+    c.hear_until(2.5)
+    assert texts(c, "user") == ["Just a note."] and c.told(ev.ResponseStarted) == []
+
+
+def test_the_end_closes_what_runs_out_of_band() -> None:
+    c = Call(playout="client")
+    c.do(inp.CreateResponse, 1.0, out_of_band=True)
+    c.do(inp.Close, 2.0)
+    assert [d.response.status for d in c.told(ev.ResponseDone)] == ["cancelled"]
