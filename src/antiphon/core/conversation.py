@@ -67,18 +67,15 @@ def history(items: Iterable[Item], *, tokens: int | None = None, retention: floa
     ordered: list[Item] = []
     for item in items:
         match item:
-            case Message():
-                if item.role != "assistant" or item.text:
-                    ordered.append(item)
-            case FunctionCall():
-                if item.status == "completed":
-                    running = FunctionCallOutput(f"{item.id}_running", item.call_id, _PENDING)
-                    ordered += (item, outputs.get(item.call_id, running))
-            case McpCall():
-                if item.status == "completed":
-                    ordered.append(item if item.output or item.error else replace(item, output=_PENDING))
+            case Message() if item.role != "assistant" or item.text:
+                ordered.append(item)
+            case FunctionCall(status="completed"):
+                running = FunctionCallOutput(f"{item.id}_running", item.call_id, _PENDING)
+                ordered += (item, outputs.get(item.call_id, running))
+            case McpCall(status="completed"):
+                ordered.append(item if item.output or item.error else replace(item, output=_PENDING))
             case _:
-                pass  # outputs stand behind their calls; lists and approvals say nothing to the LLM
+                pass  # unheard or unfinished; outputs stand behind their calls; lists and approvals say nothing to the LLM
     return tuple(ordered) if tokens is None else _newest(ordered, tokens, retention)
 
 
