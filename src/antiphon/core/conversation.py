@@ -75,7 +75,7 @@ def history(items: Iterable[Item], *, tokens: int | None = None, retention: floa
             case McpCall(status="completed"):
                 ordered.append(item if item.output or item.error else replace(item, output=_PENDING))
             case _:
-                pass  # unheard or unfinished; outputs stand behind their calls; lists and approvals say nothing to the LLM
+                pass  # unheard, unfinished, placed behind its call, or nothing to an LLM
     return tuple(ordered) if tokens is None else _newest(ordered, tokens, retention)
 
 
