@@ -44,6 +44,12 @@ def step(state: State, i: inp.Input) -> tuple[State, tuple[Effect, ...]]:
 
 
 def _handle(w: Work, i: inp.Happening) -> None:
+    if isinstance(i, inp.Engine):
+        answering.engine(w, i)
+        return
+    if isinstance(i, inp.Command):
+        _command(w, i)
+        return
     match i:
         case inp.VoiceOn() | inp.VoiceOff() | inp.AudioReached() | inp.AudioStalled():
             hearing.voice(w, i)
@@ -51,16 +57,6 @@ def _handle(w: Work, i: inp.Happening) -> None:
             hearing.transcribed(w, i)
         case inp.TurnPredicted():
             hearing.predicted(w, i)
-        case (
-            inp.TextGenerated()
-            | inp.CallGenerated()
-            | inp.GenerationDone()
-            | inp.GenerationFailed()
-            | inp.Synthesized()
-            | inp.SynthesisDone()
-            | inp.SynthesisFailed()
-        ):
-            answering.engine(w, i)
         case inp.ToolDone():
             answering.tool_done(w, i)
         case inp.Drained():
@@ -72,21 +68,6 @@ def _handle(w: Work, i: inp.Happening) -> None:
             w.stir()
         case inp.Tick():
             pass  # whatever is due is found out below
-        case (
-            inp.Configure()
-            | inp.AddItem()
-            | inp.DeleteItem()
-            | inp.RetrieveItem()
-            | inp.TruncateItem()
-            | inp.CommitAudio()
-            | inp.ClearAudio()
-            | inp.ClearPlayout()
-            | inp.CreateResponse()
-            | inp.CancelResponse()
-            | inp.SetTools()
-            | inp.ApproveCall()
-        ):
-            _command(w, i)
         case _:
             assert_never(i)
 
@@ -194,11 +175,19 @@ def _end(w: Work, reason: str) -> None:
         answering.publish(w, r, effects)
     limit = s.opened_at + s.config.max_seconds if s.config.max_seconds is not None else w.at
     end = min(w.at, limit) if s.ending else w.at
+    told = record(s, reason, at=w.at, end=end)
+    s.ended, s.deadline, s.audio_deadline, s.tools = True, None, None, ()
+    w.emit(ev.Ended(told))
+    w.do(End(reason))
+
+
+def record(s: State, reason: str, *, at: float, end: float) -> ev.Record:
+    """What remains of a session that is over at ``at`` and counts until ``end``, which a limit may put earlier."""
     meter = s.meter
-    record = ev.Record(
+    return ev.Record(
         reason=reason,
         seconds=end - s.opened_at,
-        timeline=_until(s.timeline.segments(w.at), end),
+        timeline=_until(s.timeline.segments(at), end),
         items=s.conversation.items,
         usage=meter.usage,
         stt_seconds=meter.stt_seconds,
@@ -209,9 +198,6 @@ def _end(w: Work, reason: str) -> None:
         responses=meter.responses,
         interruptions=meter.interruptions,
     )
-    s.ended, s.deadline, s.audio_deadline, s.tools = True, None, None, ()
-    w.emit(ev.Ended(record))
-    w.do(End(reason))
 
 
 def _until(segments: tuple[ev.Segment, ...], end: float) -> tuple[ev.Segment, ...]:

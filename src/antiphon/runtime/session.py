@@ -18,7 +18,7 @@ from antiphon.core import events as ev
 from antiphon.core import inputs as inp
 from antiphon.core.config import Config
 from antiphon.core.items import INPUT_RATE, AudioRef
-from antiphon.core.session import open_session, step
+from antiphon.core.session import open_session, record, step
 from antiphon.core.state import State
 from antiphon.engines.ports import PCM, LlmRequest, SttRequest, TtsRequest
 from antiphon.runtime import jobs
@@ -305,21 +305,7 @@ class Session:
 
     def _give_up(self, i: inp.Close) -> None:
         """A session must always be closable: end without the core's help, with what can be told."""
-        items, meter = self.state.conversation.items, self.state.meter
-        self.record = ev.Record(
-            reason="internal_error",
-            seconds=i.at,
-            timeline=self.state.timeline.segments(i.at),
-            items=items,
-            usage=meter.usage,
-            stt_seconds=meter.stt_seconds,
-            tts_characters=meter.tts_characters,
-            tts_seconds=meter.tts_seconds,
-            speculative_usage=meter.speculative,
-            turns=meter.turns,
-            responses=meter.responses,
-            interruptions=meter.interruptions,
-        )
+        self.record = record(self.state, "internal_error", at=i.at, end=i.at)
         self._emit(ev.Ended(self.record))
         self._end()
 
